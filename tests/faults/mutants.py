@@ -423,7 +423,7 @@ MUTANTS = (
     ),
     Mutant(
         "tokens-without-a-key", "Runs.complete_token",
-        "self._change(run_id, work, request, anyones=True)", "self._change(run_id, work, anyones=True)",
+        "self._change(ChangeRun(run_id, work, None), request)", "self._change(ChangeRun(run_id, work, None))",
         "tests/web/test_worker_protocol.py::test_a_token_completes_the_wait_once",
     ),
     Mutant(
@@ -494,14 +494,14 @@ MUTANTS = (
         "tests/faults/test_pauses.py::test_what_is_claimed_when_a_server_wakes_is_executed_once[sqlite]",
     ),
     Mutant(
-        "pause-held-against-servers", "Servers._gone",
+        "pause-held-against-servers", "FailureDetector.gone",
         "self._looked_ms + min(self._look_ms - before_ms, LOOK_MAX_MS)",
         "self._looked_ms + self._look_ms - before_ms",
         "tests/faults/test_pauses.py::test_servers_on_one_database_take_nothing_from_who_was_not_heard_while_they_stood_still[both]",
     ),
     Mutant(
-        "still-is-dead", "Servers._open",
-        "worker_id in still", "False",
+        "still-is-dead", "Servers._send_beat",
+        "worker_id in found.of_paused", "False",
         "tests/faults/test_pauses.py::test_a_run_of_a_worker_that_knows_only_a_server_which_stands_still_has_not_crashed",
     ),
     Mutant(
@@ -634,7 +634,7 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "stager-skips-the-first", "Stager._stage",
+        "stager-skips-the-first", "Stage.apply",
         "for run in due:\n    ...", "for run in due[1:]:\n    ...",
         SIMULATED,
     ),
@@ -798,8 +798,8 @@ MUTANTS = (
         SHARED + "test_a_worker_that_moves_to_another_server_keeps_its_leases",
     ),
     Mutant(
-        "workers-of-a-dead-server-not-heard", "Servers._take_place",
-        "uow.database.run('adopt_workers', server_id=peers.server_id)", "pass",
+        "workers-of-a-dead-server-not-heard", "ServerBeat._take_place",
+        "uow.database.run('adopt_workers', server_id=server_id)", "pass",
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
     ),
     Mutant(
@@ -873,7 +873,7 @@ MUTANTS = (
         SHARED + "test_a_server_that_gives_no_sign_of_life_is_not_ready",
     ),
     Mutant(
-        "pulse-counts-nothing", "Servers._pulse",
+        "pulse-counts-nothing", "ServerBeat.apply",
         "uow.counters.reload(uow.database)", "pass",
         SHARED + "test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it",
     ),
@@ -884,7 +884,7 @@ MUTANTS = (
     ),
     Mutant(
         "pulse-wakes-nobody", "Servers.pulse",
-        "await self._wake()", "pass",
+        "await self._wake_watchers()", "pass",
         SHARED + "test_what_is_not_heard_is_found_at_the_next_sign_of_life",
     ),
     Mutant(

@@ -15,7 +15,7 @@ from headway.protocol.runs import BulkAction, RunQuery
 from headway.runs.built_in import bulk
 from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.filters import to_filter
-from headway.runs.loops.rescuer import Rescuer
+from headway.runs.loops.rescuer import EndOverdue, Rescuer
 from headway.server import BUILT_IN
 
 
@@ -329,22 +329,22 @@ async def test_the_newest_declaration_counts_and_says_nothing_about_activity(har
     assert task.created_at < task.updated_at
 
 
-async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(harness):
+async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(harness, monkeypatch):
     worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
     run = await harness.start()
     await harness.one(worker)
     await harness.tick()
-    rescuer, real = harness.rescuer, harness.rescuer._end_overdue
+    rescuer = harness.rescuer
 
-    def fails(uow, unheard_ms):
+    def fails(command, uow):
         raise HeadwayError("once")
 
-    rescuer._end_overdue = fails
+    monkeypatch.setattr(EndOverdue, "apply", fails)
     harness.clock.advance(20_000)
     harness.sessions.heard(harness.sessions.get(worker))
     with pytest.raises(HeadwayError):
         await rescuer.tick()
-    rescuer._end_overdue = real
+    monkeypatch.undo()
     await rescuer.tick()
     assert isinstance(rescuer, Rescuer)
     assert "failed" == await harness.state(run.id)

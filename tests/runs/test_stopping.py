@@ -14,7 +14,7 @@ from headway.notify.events import DeadlineSet
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery
 from headway.runs.built_in.bulk import Bulk, BulkProgress
-from headway.runs.stopping import go_on, terminate
+from headway.runs.stopping import ContinueStops, terminate
 
 WHY = Reason(code="test")
 
@@ -139,7 +139,7 @@ async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by
     await disk.store.write(lambda uow: terminate(uow, uow.run(parent.id), why, 1_000, cascade=True))
     assert 700 == unfinished(disk)
     await disk.restart()
-    await disk.store.write(go_on)
+    await disk.store.write(ContinueStops())
     assert 200 == unfinished(disk)
     await disk.restart()
     await disk.rescuer.tick()

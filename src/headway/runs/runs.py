@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
+from msgspec import UNSET
 
 from headway.config import Settings
 from headway.errors import (
-    AlreadyCompleted,
     HeadwayError,
-    InvalidState,
     NotFound,
     RunNotFound,
     RunPurged,
@@ -24,25 +21,20 @@ from headway.errors import (
     VersionMismatch,
 )
 from headway.ids import IdSource, Signer, canonical_id
-from headway.kernel.lifecycle import Rescheduled
 from headway.kernel.query import FIRST, Page, RunFilter
-from headway.kernel.retention import expires_at
-from headway.kernel.run import KEEP, TOKEN_WAIT, Reason, Run, State
+from headway.kernel.run import KEEP, TOKEN_WAIT, Reason, Run
 from headway.kernel.space import Space
 from headway.protocol.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.protocol.times import to_text
 from headway.protocol.values import duration, invalid, timestamp
-from headway.runs import verbs
-from headway.runs.claiming import free_key
-from headway.runs.continuing import latest
+from headway.runs import control
 from headway.runs.idempotency import Keyed, Repeatable, RequestKey, keyed
 from headway.runs.inputs import canonical
-from headway.runs.reporting import SIGNAL, token_of
+from headway.runs.reporting import token_of
 from headway.runs.starting import NewRun, RunFactory, Start, StartMany, error_of
 from headway.runs.stopping import FamilyStop, finish
-from headway.runs.transitions import change, move
 from headway.store.store import Store
-from headway.store.unit_of_work import UnitOfWork, as_rows, label_rows
+from headway.store.unit_of_work import UnitOfWork
 
 AGAIN_S: Final = 1.0
 """Before who waits reads again what could not be read: it may be there again without a change."""
@@ -95,6 +87,19 @@ class ChangeRun(Repeatable[Run]):
         if run is None:
             raise RunNotFound
         return run
+
+
+@dataclass(eq=False)
+class TerminateRun(ChangeRun):
+    """A stop of a run, with its children or without."""
+
+    unfinished = False
+    """Whether children are left for other transactions; set by `apply`."""
+
+    def apply(self, uow: UnitOfWork) -> Run:
+        after = super().apply(uow)
+        self.unfinished = uow.local(FamilyStop).unfinished
+        return after
 
 
 class Runs:
@@ -232,159 +237,112 @@ class Runs:
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
-    async def _change(
-        self,
-        run_id: str,
-        work: Callable[[UnitOfWork, Run], Run],
-        request: RequestKey | None = None,
-        version: int | None = None,
-        *,
-        anyones: bool = False,
-    ) -> Run:
-        """Apply a ChangeRun; return the run as it is after, with the organisation's own names.
-
-        With `anyones` it may be any organisation's run: for who holds something better than being of its own.
-        """
-        command = ChangeRun(run_id, work, None if anyones else self._organisation, version)
+    async def _change(self, command: ChangeRun, request: RequestKey | None = None) -> Run:
+        """Apply the command; return the run after it, with the organisation's own names."""
         try:
             run = await self._store.write(keyed(command, request, self._space))
         except RunNotFound:
-            raise await self._missing(run_id) from None
+            raise await self._missing(command.run_id) from None
         return self._space.run(run)
 
     async def patch(self, run_id: str, patch: PatchRun, version: int | None, request: RequestKey | None = None) -> Run:
-        """Change what may be changed; raise InvalidState for what may not any more, VersionMismatch for a stale ETag."""
+        """Change fields of the run and return it; `version` is the version that it must have (`If-Match`).
+
+        Raises RunNotFound, RunPurged, VersionMismatch, InvalidInput for a time or duration that cannot be read, and
+        InvalidState for fields that cannot change in the run's state: queue and priority of a run that was claimed.
+        """
         run_at = UNSET if patch.run_at is UNSET else timestamp(patch.run_at, "/run_at")
         keep_ms = UNSET if patch.retention is UNSET else _keep(patch.retention)
-
-        def work(uow: UnitOfWork, run: Run) -> Run:
-            return _patched(uow, run, patch, run_at, keep_ms)
-
-        return await self._change(run_id, work, request, version)
+        work = partial(control.patch, patch=patch, run_at=run_at, keep_ms=keep_ms)
+        return await self._change(ChangeRun(run_id, work, self._organisation, version), request)
 
     async def terminate(self, run_id: str, how: Terminate, request: RequestKey | None = None) -> Run:
-        """Ask the run to stop; asking again changes nothing. Raises InvalidState for a run that ended otherwise."""
+        """Ask the run to stop, and its children unless `how.children` is "keep"; return the run.
+
+        Running code has `how.grace`, by default that of its task, to end. A run that is stopping or terminated stays as
+        it is. Raises RunNotFound, RunPurged, and InvalidState for a run that succeeded or failed.
+        """
         grace_ms = None if how.grace is None else duration(how.grace, "/grace")
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
-
-        left = False
-
-        def work(uow: UnitOfWork, run: Run) -> Run:
-            nonlocal left
-            after = verbs.terminate(uow, run, reason, grace_ms, cascade=how.children == "cascade")
-            left = uow.local(FamilyStop).unfinished
-            return after
-
-        after = await self._change(run_id, work, request)
-        if left:
+        work = partial(control.terminate, reason=reason, grace_ms=grace_ms, cascade=how.children == "cascade")
+        command = TerminateRun(run_id, work, self._organisation)
+        after = await self._change(command, request)
+        if command.unfinished:
             await finish(self._store)
         return after
 
     async def suspend(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
-        """Hold the run until it is resumed. Running code loses its lease at once; its attempt is given back."""
-        return await self._change(run_id, lambda uow, run: verbs.suspend(uow, run, reason), request)
+        """Suspend the run until it is resumed, and return it. Running code loses its lease; its attempt is given back.
+
+        Raises RunNotFound, RunPurged, and InvalidState for a run that is stopping or final.
+        """
+        return await self._change(
+            ChangeRun(run_id, partial(control.suspend, reason=reason), self._organisation), request
+        )
 
     async def resume(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
-        """Queue a suspended run again, whatever it waits for. A run that is not suspended raises InvalidState."""
-        return await self._change(run_id, lambda uow, run: verbs.resume(uow, run, reason), request)
+        """Queue a suspended run, whatever it waits for, and return it.
+
+        Raises RunNotFound, RunPurged, and InvalidState for a run that is not suspended.
+        """
+        return await self._change(
+            ChangeRun(run_id, partial(control.resume, reason=reason), self._organisation), request
+        )
 
     async def signal(self, run_id: str, signal: SignalRun, request: RequestKey | None = None) -> Run:
-        """Give the run a message; it is kept until the run asks for it.
+        """Send the run a message, which is kept until the run asks for it; return the run.
 
-        Raises InvalidState for a finished run, and InvalidInput for the name of a token's wait.
+        Raises RunNotFound, RunPurged, InvalidState for a finished run, InvalidInput for a name that begins like that of
+        a token's wait, and PayloadTooLarge or MalformedJson for the payload.
         """
         if signal.name.startswith(TOKEN_WAIT):
             message = (
                 f"names of signals do not begin with {TOKEN_WAIT}: the wait of a token is completed with its token"
             )
             raise invalid("/name", message, "reserved")
-        limits = self._settings
-        payload, _ = canonical(
-            signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"
-        )
-        return await self._change(run_id, lambda uow, run: verbs.signal(uow, run, signal.name, payload), request)
+        work = partial(control.signal, name=signal.name, payload=self._payload(signal.payload, "/payload"))
+        return await self._change(ChangeRun(run_id, work, self._organisation), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw, request: RequestKey | None = None) -> Run:
-        """Complete the wait of a token; raise NotFound for an unknown one, AlreadyCompleted for the second time.
+        """Complete the wait of a token of any organisation with a value; return the run.
 
-        If the run has ended and a retry goes on from it, the retry's wait is completed.
+        If the run has ended and a retry goes on from it, the retry's wait is completed. Raises NotFound for an unknown
+        token, AlreadyCompleted at the second call, and PayloadTooLarge, MalformedJson or InvalidInput for the value.
         """
         found = token_of(self._signer, token)
         if found is None:
             raise NotFound("no run waits for this token")
         run_id, name = found
+        work = partial(control.complete_token, name=name, payload=self._payload(value, "/value"))
+        return await self._change(ChangeRun(run_id, work, None), request)
+
+    def _payload(self, value: msgspec.Raw, pointer: str) -> str:
         limits = self._settings
-        payload, _ = canonical(value, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/value")
-
-        def work(uow: UnitOfWork, run: Run) -> Run:
-            signal, run = f"{TOKEN_WAIT}{name}", latest(uow, run)
-            if uow.step(run.id, f"{SIGNAL}{signal}#1") is not None:
-                raise AlreadyCompleted
-            return verbs.signal(uow, run, signal, payload)
-
-        # Whoever holds the token comes from outside: the run is that of the token, and so is whose it is.
-        return await self._change(run_id, work, request, anyones=True)
+        return canonical(value, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer=pointer)[0]
 
     async def retry(
         self, run_id: str, reason: Reason, request: RequestKey | None = None, *, from_scratch: bool = False
     ) -> Run:
-        """Start a new run with the input of one that has failed or was terminated; raise InvalidState for others.
+        """Start a new run with the input of a failed or terminated one, and return it; `previous_id` names the old run.
 
-        It goes on from the steps that succeeded, unless `from_scratch`. What is final stays as it is: the new run names the
-        old one in `previous_id`.
+        It continues from the steps that succeeded, unless `from_scratch`. Raises RunNotFound, RunPurged, UnknownTask,
+        TaskInactive, Damaged, and InvalidState for a run in another state or with too many unfinished children.
         """
         new_id = self._ids.new(self._store.clock.now_ms())
-
-        def work(uow: UnitOfWork, run: Run) -> Run:
-            return verbs.retry(uow, run, new_id, reason, from_scratch=from_scratch)
-
-        return await self._change(run_id, work, request)
+        work = partial(control.retry, new_id=new_id, reason=reason, from_scratch=from_scratch)
+        return await self._change(ChangeRun(run_id, work, self._organisation), request)
 
     async def protect(self, run_id: str, *, protected: bool, request: RequestKey | None = None) -> Run:
-        """Keep the run from being removed, or let it go again."""
-        return await self._change(run_id, lambda uow, run: verbs.protect(uow, run, protected=protected), request)
+        """Protect the run from removal, or end its protection; return the run. Raises RunNotFound and RunPurged."""
+        work = partial(control.protect, protected=protected)
+        return await self._change(ChangeRun(run_id, work, self._organisation), request)
 
     async def delete(self, run_id: str, version: int | None = None) -> None:
-        """Remove a finished run; raise InvalidState for a live one, Protected for a protected one, or VersionMismatch."""
-        await self._change(run_id, verbs.delete, version=version)
+        """Remove a finished run; `version` is the version that it must have (`If-Match`).
 
-
-def _patched(uow: UnitOfWork, run: Run, patch: PatchRun, run_at: int | UnsetType, keep_ms: int | UnsetType) -> Run:
-    if patch == PatchRun():
-        return run
-    changes: dict[str, Any] = {
-        name: value
-        for name, value in (("name", patch.name), ("priority", patch.priority), ("queue", patch.queue))
-        if value is not UNSET
-    }
-    _still_waits(run, changes.keys() - {"name"}, (State.SCHEDULED, State.QUEUED, State.SUSPENDED))
-    if run_at is not UNSET:
-        _still_waits(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
-    if "queue" in changes:
-        changes["queue"] = Space(run.organisation).inside(str(changes["queue"]))
-        uow.queue(changes["queue"])
-    if patch.labels is not UNSET:
-        changes["labels"] = _encode(patch.labels).decode()
-        uow.later("delete_run_labels", ids=f'["{run.id}"]')
-        uow.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
-    if keep_ms is not UNSET:
-        changes["keep_ms"] = keep_ms
-    after = replace(run, **changes)
-    if after.finished_at is not None:
-        after = replace(after, expires_at=expires_at(after, after.state, uow.task(run.task), after.finished_at))
-    if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
-        after = replace(after, parked_until=None)
-        free_key(uow, run)
-    line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
-    after = change(uow, run, after, "run.changed", line)
-    return after if run_at is UNSET or run_at == run.run_at else move(uow, after, Rescheduled(run_at))
-
-
-def _still_waits(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:
-    if names and run.state not in states:
-        raise InvalidState(
-            f"{', '.join(sorted(names))} cannot change while the run is {run.state}", state=str(run.state)
-        )
+        Raises RunNotFound, RunPurged, VersionMismatch, InvalidState for an unfinished run, and Protected.
+        """
+        await self._change(ChangeRun(run_id, control.delete, self._organisation, version))
 
 
 def _keep(text: str | None) -> int:

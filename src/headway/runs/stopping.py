@@ -1,8 +1,8 @@
-"""Stopping a run and its family: so many runs in one transaction, and what is left is written down until it is done.
+"""Stops of a run and its descendants: a limited number in one transaction, and a record of the rest.
 
-The run itself is stopped first, and from then on it starts no more children: what is to be stopped does not grow. Each
-open row says whose children are still to be asked, and from which on; it is written and removed in the transactions
-that do the work, so whoever comes next, also after a crash, goes on where the last one was.
+The run itself is stopped first, and from then on it starts no more children, so its descendants do not increase. Each
+record names a parent and the last of its children that was asked. Records are written and removed in the transactions
+that ask the children, so the next transaction, also after a crash, continues after the last one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from headway.kernel.lifecycle import StopAsked
 from headway.kernel.run import FINAL, Reason, Run, State
 from headway.notify.events import DeadlineSet
 from headway.runs.transitions import move
+from headway.store.command import Command
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork, as_rows
 
 AT_ONCE: Final = 500
-"""Open rows that one transaction goes on with."""
+"""Records that one transaction continues."""
 FAMILY_MAX: Final = 500
-"""Descendants that one transaction asks to stop."""
+"""Most descendants that one transaction asks to stop."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Reason).decode
@@ -34,14 +35,14 @@ class FamilyStop:
     """Budget of one transaction for stopping descendants."""
 
     def __init__(self) -> None:
-        self.room = FAMILY_MAX
+        self.left = FAMILY_MAX
         """Descendants that may still be asked to stop."""
         self.unfinished = False
-        """Whether some are left for other transactions."""
+        """Whether descendants are left for other transactions."""
 
 
-class Open(msgspec.Struct, frozen=True):
-    """A run whose unfinished children are to be stopped; fields in the order of the columns."""
+class OpenParent(msgspec.Struct, frozen=True):
+    """A run with unfinished children to be stopped; fields in the order of the columns."""
 
     run_id: str
     after: str
@@ -51,31 +52,35 @@ class Open(msgspec.Struct, frozen=True):
 
 
 def terminate(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None, *, cascade: bool) -> Run:
-    """Ask a run to stop, and its unfinished children with it; what is stopping or stopped already stays as it is.
+    """Ask a run to stop, and with `cascade` its unfinished descendants; stopping and final runs stay as they are.
 
-    The transaction asks as many of them as it has room for; `finish` asks the rest.
+    The transaction asks at most FAMILY_MAX descendants; `finish` asks the rest.
     """
     _ask(uow, run, reason, grace_ms)
     if cascade:
         because = Reason(code="parent_terminated", message=reason.message, actor=reason.actor)
-        _descend(uow, [Open(run.id, "", _encode(because).decode(), grace_ms)])
+        _descend(uow, [OpenParent(run.id, "", _encode(because).decode(), grace_ms)])
     after = uow.run(run.id)
     assert after is not None
     return after
 
 
 async def finish(store: Store) -> None:
-    """Stop what is left of families, a transaction after the other, so that nothing else has to wait for long."""
+    """Stop the descendants that are left, in one transaction after the other, so that other commands do not wait long."""
     while await store.read.families_left():
-        await store.write(go_on, weight=AT_ONCE)
+        await store.write(ContinueStops())
 
 
-def go_on(uow: UnitOfWork) -> None:
-    """Go on where earlier transactions had no more room."""
-    uow.flush()
-    left = [Open(*row) for row in uow.database.rows("read_cascades", limit=AT_ONCE)]
-    uow.later("delete_cascades", ids=as_rows([parent.run_id for parent in left]))
-    _descend(uow, left)
+class ContinueStops(Command[None]):
+    """Stop of further descendants of the recorded parents."""
+
+    weight = AT_ONCE
+
+    def apply(self, uow: UnitOfWork) -> None:
+        uow.flush()
+        left = [OpenParent(*row) for row in uow.database.rows("read_cascades", limit=AT_ONCE)]
+        uow.later("delete_cascades", ids=as_rows([parent.run_id for parent in left]))
+        _descend(uow, left)
 
 
 def _ask(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None) -> None:
@@ -85,20 +90,20 @@ def _ask(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None) -> Non
         move(uow, now, StopAsked(reason, grace_ms))
 
 
-def _descend(uow: UnitOfWork, parents: Iterable[Open]) -> None:
+def _descend(uow: UnitOfWork, parents: Iterable[OpenParent]) -> None:
     left = deque(parents)
     family = uow.local(FamilyStop)
-    while left and family.room > 0:
-        parent, room = left.popleft(), family.room
-        children = uow.find("find_children", parent_id=parent.run_id, after=parent.after, limit=room)
-        family.room -= max(1, len(children))
+    while left and family.left > 0:
+        parent, most = left.popleft(), family.left
+        children = uow.find("find_children", parent_id=parent.run_id, after=parent.after, limit=most)
+        family.left -= max(1, len(children))
         reason = _decode(parent.reason)
         for child in children:
             _ask(uow, child, reason, parent.grace_ms)
         if children:
             having = uow.database.rows("parents_among", ids=as_rows([child.id for child in children]))
             left += [replace(parent, run_id=run_id, after="") for (run_id,) in having]
-        if len(children) == room:
+        if len(children) == most:
             left.append(replace(parent, after=children[-1].id))
     if left:
         uow.later("save_cascades", rows=as_rows([astuple(parent) for parent in left]))

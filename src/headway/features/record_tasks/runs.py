@@ -47,7 +47,7 @@ from headway.ids import canonical_id
 from headway.kernel.run import Run
 from headway.protocol.record_tasks import RunOver
 from headway.protocol.tables import BATCH_MAX, RecordPatch
-from headway.runs.cursor import held, keep, last
+from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
 from headway.runs.services import OrganisationServices
 from headway.runs.starting import NewRun, insert
 from headway.store.store import Store
@@ -143,7 +143,7 @@ class RecordRun:
         Raises Conflict if the task does not fit its table any more, RecordTaskNotFound if it was deleted.
         """
         over = msgspec.json.decode(run.input, type=RunOver)
-        reached = await last(store, run, Reached)
+        reached = await last_checkpoint(store, run, Reached)
         if reached is not None:
             table = await services.get(Tables).get(reached.task.table_id)
             return cls(store, services, run, reached, table, _condition(services, reached, table), over)
@@ -163,7 +163,7 @@ class RecordRun:
         """Keep what it is about before anything is done: who watches learns at once how much there is to do."""
 
         def work(uow: UnitOfWork) -> None:
-            held(uow, self.run)
+            leased_run(uow, self.run)
             self._keep(uow, self.reached)
 
         await self._store.write(work, run_ids=[self.run.id])
@@ -261,7 +261,7 @@ class RecordRun:
             return len(set(self._over.records))
         if self._over.failed_of is not None:
             earlier = await self._store.read.run(self._over.failed_of)
-            before = None if earlier is None else await last(self._store, earlier, Reached)
+            before = None if earlier is None else await last_checkpoint(self._store, earlier, Reached)
             return 0 if before is None else before.failed
         return await self.services.get(Records).count(self.table, self._condition)
 
@@ -276,7 +276,7 @@ class RecordRun:
         fitting = await self._fitting(limit)
 
         def work(uow: UnitOfWork) -> tuple[Reached, int] | None:
-            held(uow, self.run)
+            leased_run(uow, self.run)
             table = self._hold(uow)
             if table.version != self.table.version:
                 _check_fit(before.task, table)
@@ -362,7 +362,7 @@ class RecordRun:
 
     def _keep(self, uow: UnitOfWork, reached: Reached) -> None:
         message = f"{reached.failed} failed" if reached.failed else ""
-        keep(uow, self.run, reached.number, reached, reached.done, max(reached.total, reached.done), message)
+        save_checkpoint(uow, self.run, reached.number, reached, reached.done, max(reached.total, reached.done), message)
 
 
 class _Batch:
@@ -379,7 +379,7 @@ class _Batch:
         self.grows = any(job.inserts or job.starts for job in jobs)
 
     def write(self, uow: UnitOfWork) -> tuple[Reached, int]:
-        run = held(uow, self._run.run)
+        run = leased_run(uow, self._run.run)
         self._stage.clear()
         self._whose.clear()
         self._load(uow)
@@ -521,7 +521,7 @@ async def _origin(store: Store, run: Run, over: RunOver) -> str:
     earlier = await store.read.run(canonical_id(earlier_id) or earlier_id)
     if earlier is None or earlier.organisation != run.organisation or earlier.task != run.task:
         raise Conflict(f"{earlier_id[:80]!r} is no run of this task")
-    reached = await last(store, earlier, Reached)
+    reached = await last_checkpoint(store, earlier, Reached)
     return earlier.id if reached is None else reached.origin
 
 

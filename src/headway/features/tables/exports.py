@@ -21,7 +21,7 @@ from headway.features.tables.rules.formats import BOM, ending, written
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
-from headway.runs.cursor import held, keep, last
+from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
@@ -55,7 +55,7 @@ class Exports:
 
     async def begin(self, run: Run, spec: ExportTable) -> ExportDone:
         """Return how far earlier attempts have come; raise what stands in the way of a new one."""
-        done = await last(self._store, run, ExportDone)
+        done = await last_checkpoint(self._store, run, ExportDone)
         if done is not None:
             return done
         table = await self._tables.get(spec.table)
@@ -66,10 +66,10 @@ class Exports:
         file = new_file(self._ids.new(now_ms), self._organisation, name, KINDS[spec.format], now_ms, run.id)
 
         def work(uow: UnitOfWork) -> ExportDone:
-            held(uow, run)
+            leased_run(uow, run)
             add_file(uow, file)
             begun = ExportDone(file)
-            keep(uow, run, 0, begun, 0, None)
+            save_checkpoint(uow, run, 0, begun, 0, None)
             return begun
 
         return await self._store.write(work, run_ids=[run.id], grows=True)
@@ -102,14 +102,14 @@ class Exports:
         total = None if spec.filter or table.external else table.count
 
         def work(uow: UnitOfWork) -> ExportDone:
-            held(uow, run)
+            leased_run(uow, run)
             file = add_chunk(uow, done.file, content) if content else done.file
             if not after:
                 finish(uow, file, digest)
             further = replace(
                 done, file=file, after=after, records=done.records + len(found), steps=done.steps + 1, whole=not after
             )
-            keep(uow, run, further.steps, further, further.records, total)
+            save_checkpoint(uow, run, further.steps, further, further.records, total)
             return further
 
         return await self._store.write(work, run_ids=[run.id], grows=True, weight=max(1, len(found)))

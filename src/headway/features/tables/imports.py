@@ -35,7 +35,7 @@ from headway.features.tables.rules.formats import (
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
-from headway.runs.cursor import held, keep, last
+from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
 from headway.runs.transitions import change
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
@@ -90,7 +90,7 @@ class Imports:
 
     async def begin(self, run: Run, spec: ImportFile) -> ImportDone:
         """Return how far earlier attempts have come; raise what stands in the way of a new one."""
-        done = await last(self._store, run, ImportDone)
+        done = await last_checkpoint(self._store, run, ImportDone)
         table = await self._tables.get(spec.table)
         if table.external is not None:
             raise BadImport("records are not imported into external tables")
@@ -118,7 +118,7 @@ class Imports:
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in found]
 
         def work(uow: UnitOfWork) -> ImportDone:
-            held(uow, run)
+            leased_run(uow, run)
             table = hold(uow, self._organisation, spec.table)
             rows = _Rows(uow, table, spec, self._zone(), done.columns)
             rows.take([row.cells for row in found], new_ids)
@@ -130,7 +130,7 @@ class Imports:
             for index, refusals in sorted(rows.refused.items()):
                 line = found[index].line
                 _tell(uow, run, done.rows + index + 1, done.lines + line if line else None, refusals)
-            keep(uow, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
+            save_checkpoint(uow, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
             return after
 
         return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))
@@ -292,7 +292,7 @@ def _tell(uow: UnitOfWork, run: Run, row: int, line: int | None, refusals: Seque
     value = _encode({**place, "errors": errors}).decode()
     number = uow.add_result(run.id, RESULT, value)
     event = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
-    current = held(uow, run)
+    current = leased_run(uow, run)
     change(uow, current, current, "run.result", event)
 
 

@@ -19,10 +19,10 @@ from headway.kernel.query import RunFilter
 from headway.kernel.run import Reason, Run
 from headway.kernel.space import Space
 from headway.protocol.runs import BulkAction
-from headway.runs import verbs
+from headway.runs import control
 from headway.runs.built_in.task import built_in
+from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
 from headway.runs.continuing import Inherited
-from headway.runs.cursor import held, keep, last
 from headway.runs.filters import to_filter
 from headway.runs.service import Service
 from headway.runs.stopping import finish
@@ -65,11 +65,11 @@ class BulkChunk(Command[BulkProgress]):
 
     def apply(self, uow: UnitOfWork) -> BulkProgress:
         """Apply the verb where it applies; raise LeaseLost if the bulk run is not under this lease any more."""
-        held(uow, self.bulk)
+        leased_run(uow, self.bulk)
         changed, passed, upto = _apply(uow, self.ids, self.action, self.source)
         before = self.before
         after = BulkProgress(upto, before.changed + changed, before.passed + passed, before.total)
-        keep(uow, self.bulk, upto, after, after.changed + after.passed, after.total)
+        save_checkpoint(uow, self.bulk, upto, after, after.changed + after.passed, after.total)
         return after
 
 
@@ -85,7 +85,7 @@ class Bulk:
 
     async def begin(self) -> BulkProgress:
         """Return the progress of earlier attempts; of a new run, the number of runs that the filter names."""
-        done = await last(self._store, self._run, BulkProgress)
+        done = await last_checkpoint(self._store, self._run, BulkProgress)
         if done is not None:
             return done
         return BulkProgress(total=sum((await self._store.read.count(self._wanted, None)).values()))
@@ -147,20 +147,20 @@ def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSo
 def _one(uow: UnitOfWork, run: Run, action: BulkAction, reason: Reason, source: IdSource) -> None:
     match action.action:
         case "terminate":
-            verbs.terminate(uow, run, reason)
+            control.terminate(uow, run, reason)
         case "retry" if run.task.startswith(RESERVED):
             raise InvalidState(
                 "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
             )
         case "retry":
-            verbs.retry(uow, run, source.new(uow.now_ms), reason, from_scratch=action.from_scratch)
+            control.retry(uow, run, source.new(uow.now_ms), reason, from_scratch=action.from_scratch)
         case "suspend":
-            verbs.suspend(uow, run, reason)
+            control.suspend(uow, run, reason)
         case "resume":
-            verbs.resume(uow, run, reason)
+            control.resume(uow, run, reason)
         case "protect" | "unprotect":
-            verbs.protect(uow, run, protected=action.action == "protect")
+            control.protect(uow, run, protected=action.action == "protect")
         case "delete":
-            verbs.delete(uow, run)
+            control.delete(uow, run)
         case _:
             raise BadParameter(f"there is no bulk action {action.action!r}")

@@ -1,8 +1,9 @@
-"""Brings back the runs of workers that are gone, ends what has gone on too long, and what others left half stopped."""
+"""Rescue of runs: of workers that are gone, past a deadline, and left by a stop of their parent."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from headway.kernel.lifecycle import Abandoned, Errored, Resumed
 from headway.kernel.run import Reason, Run, RunError, State
@@ -10,19 +11,42 @@ from headway.notify.events import CommitEvent, DeadlineSet, MessagesMissed, Sess
 from headway.runs.service import Service
 from headway.runs.stopping import finish
 from headway.runs.transitions import move
+from headway.store.command import Command
 from headway.store.unit_of_work import UnitOfWork
 
 CHUNK = 1_000
 SPACE_EVERY_MS = 2_000
-"""How often the disk is looked at."""
+"""Interval of checks of the disk's free space."""
 FAMILIES_EVERY_MS = 10_000
-"""How often the only server of a store looks for families that it has left half stopped itself, by failing."""
+"""Interval at which the only server of a store continues stops that it has left unfinished."""
 
 log = logging.getLogger("headway.rescuer")
 
 
+@dataclass
+class EndOverdue(Command[int | None]):
+    """End of runs past their deadline; the result is the next deadline, or None."""
+
+    unheard_ms: int
+    """Milliseconds until every worker can have reported, after a pause of this server; until then none of theirs is ended."""
+
+    def apply(self, uow: UnitOfWork) -> int | None:
+        leased_ms = 0 if self.unheard_ms else uow.now_ms
+        overdue = uow.find("find_overdue", now_ms=uow.now_ms, leased_ms=leased_ms, limit=CHUNK)
+        for run in overdue:
+            _end(uow, run)
+        uow.flush()
+        if not self.unheard_ms:
+            deadline_at: int | None = uow.database.rows("next_due")[0][1]
+            return deadline_at
+        waiting_at, leased_at = uow.database.rows("next_deadlines")[0]
+        if leased_at is not None:  # a run without a worker has no reports to wait for
+            leased_at = max(leased_at, uow.now_ms + self.unheard_ms)
+        return min((at for at in (waiting_at, leased_at) if at is not None), default=None)
+
+
 class Rescuer:
-    """Lapsed leases, passed deadlines, families that a stop has not reached altogether; and the space on the disk."""
+    """Loop that ends lapsed sessions and overdue runs, continues stops, and checks the disk's free space."""
 
     name = "rescuer"
     wakes_on: tuple[type[CommitEvent], ...] = (DeadlineSet, SessionsChanged, MessagesMissed)
@@ -31,19 +55,19 @@ class Rescuer:
         self._service = service
         self._store = service.store
         self._deadline_ms: int | None = 0
-        """The next deadline that is known; the store is asked only when it has passed."""
+        """The next known deadline; the store is read only when it has passed."""
         self._families_at_ms = 0
-        """When to look for families, on the monotonic clock."""
+        """Time of the next continuation of stops, by the monotonic clock."""
         events = service.store.events
         events.subscribe(DeadlineSet, lambda deadline: self.note(deadline.at_ms))
         events.subscribe(MessagesMissed, lambda _: self.note(self._store.clock.now_ms()))
 
     def note(self, deadline_ms: int) -> None:
-        """Take in a deadline that a commit has set."""
+        """Note a deadline that a commit has set."""
         self._deadline_ms = deadline_ms if self._deadline_ms is None else min(self._deadline_ms, deadline_ms)
 
     async def tick(self) -> int | None:
-        """Rescue everything that is lost or overdue; return how long until the next may be."""
+        """End what has lapsed or is overdue; return the milliseconds until the next tick."""
         store, sessions = self._store, self._service.sessions
         store.check_space()
         for session in sessions.lapsed():
@@ -59,7 +83,7 @@ class Rescuer:
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
             unheard_ms = sessions.clock.unheard_ms()
             try:
-                next_ms = await store.write(lambda uow, unheard_ms=unheard_ms: self._end_overdue(uow, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
+                next_ms = await store.write(EndOverdue(unheard_ms))
             except BaseException:
                 self.note(passed)
                 raise
@@ -75,21 +99,6 @@ class Rescuer:
         if expiry_ms is not None:
             waits.append(expiry_ms)
         return max(1, min(waits))
-
-    def _end_overdue(self, uow: UnitOfWork, unheard_ms: int) -> int | None:
-        """End runs past their deadline, with `unheard_ms` for reports that are late; return the next deadline."""
-        leased_ms = 0 if unheard_ms else uow.now_ms
-        overdue = uow.find("find_overdue", now_ms=uow.now_ms, leased_ms=leased_ms, limit=CHUNK)
-        for run in overdue:
-            _end(uow, run)
-        uow.flush()
-        if not unheard_ms:
-            deadline_at: int | None = uow.database.rows("next_due")[0][1]
-            return deadline_at
-        waiting_at, leased_at = uow.database.rows("next_deadlines")[0]
-        if leased_at is not None:  # a run without a worker has no reports to wait for
-            leased_at = max(leased_at, uow.now_ms + unheard_ms)
-        return min((at for at in (waiting_at, leased_at) if at is not None), default=None)
 
 
 def _end(uow: UnitOfWork, run: Run) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from headway.notify.events import CommitEvent
+from headway.runs.clock_step import bring_forward
 from headway.runs.service import Service
-from headway.runs.setback import bring_forward
 
 JUMP_MS: Final = 1_000
 """Milliseconds of drift between the wall clock and the monotonic clock, since the last look, that count as a change."""

@@ -1,21 +1,26 @@
-"""What can be done to one run, within a transaction: the guards of each verb, and what it does. One place for one or many."""
+"""Control of single runs within a transaction: terminate, suspend, resume, signal, retry, protect, patch, delete."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from headway.errors import Damaged, InvalidState, Protected, TaskInactive, UnknownTask
-from headway.kernel.lifecycle import Held, Resumed
-from headway.kernel.run import FINAL, Blocker, DamagedRun, Reason, Run, State
+from headway.errors import AlreadyCompleted, Damaged, InvalidState, Protected, TaskInactive, UnknownTask
+from headway.kernel.lifecycle import Held, Rescheduled, Resumed
+from headway.kernel.retention import expires_at
+from headway.kernel.run import FINAL, TOKEN_WAIT, Blocker, DamagedRun, Reason, Run, State
 from headway.kernel.space import Space
+from headway.protocol.runs import PatchRun
 from headway.runs import continuing, stopping
+from headway.runs.claiming import free_key
 from headway.runs.reporting import SIGNAL
 from headway.runs.starting import new_run
 from headway.runs.transitions import change, move, unblock
-from headway.store.unit_of_work import UnitOfWork
+from headway.store.unit_of_work import UnitOfWork, as_rows, label_rows
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -23,25 +28,25 @@ _decode_labels: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def terminate(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None = None, *, cascade: bool = True) -> Run:
-    """Ask the run to stop; raise InvalidState for one that ended otherwise."""
+    """Ask the run to stop; raise InvalidState for a run that succeeded or failed."""
     if run.state in (State.SUCCEEDED, State.FAILED):
         raise InvalidState(f"the run has {run.state}; there is nothing to stop", state=str(run.state))
     return stopping.terminate(uow, run, reason, grace_ms, cascade=cascade)
 
 
 def suspend(uow: UnitOfWork, run: Run, reason: Reason) -> Run:
-    """Hold the run; one that is held stays as it is."""
+    """Suspend the run until it is resumed; a run that a person has suspended stays as it is."""
     held = run.state is State.SUSPENDED and any(blocker["kind"] == "hold" for blocker in _decode(run.blocked_on))
     return run if held else move(uow, run, Held(reason))
 
 
 def resume(uow: UnitOfWork, run: Run, reason: Reason) -> Run:
-    """Queue a suspended run again."""
+    """Queue a suspended run; raise InvalidState for others."""
     return move(uow, run, Resumed(reason))
 
 
 def protect(uow: UnitOfWork, run: Run, *, protected: bool) -> Run:
-    """Keep the run from being removed, or let it go again."""
+    """Protect the run from removal, or end its protection."""
     if bool(run.protected) == protected:
         return run
     line = _encode({"changed": ["protected"], "protected": protected}).decode()
@@ -49,7 +54,7 @@ def protect(uow: UnitOfWork, run: Run, *, protected: bool) -> Run:
 
 
 def delete(uow: UnitOfWork, run: Run) -> Run:
-    """Remove a finished run; raise InvalidState for a live one, Protected for a protected one."""
+    """Remove a finished run; raise InvalidState for an unfinished one, Protected for a protected one."""
     if run.state not in FINAL:
         raise InvalidState(f"the run is {run.state}; terminate it first", state=str(run.state))
     if run.protected:
@@ -100,7 +105,7 @@ def retry(uow: UnitOfWork, run: Run, new_id: str, reason: Reason, *, from_scratc
 
 
 def signal(uow: UnitOfWork, run: Run, name: str, payload: str) -> Run:
-    """Give the run a message, and let it go on if that is what it waits for; raise InvalidState for a finished run."""
+    """Send the run a message, which ends a wait for it; raise InvalidState for a finished run."""
     if run.state in FINAL:
         raise InvalidState(f"the run has {run.state} and takes no signals", state=str(run.state))
     number = uow.count_steps(run.id, f"{SIGNAL}{name}#") + 1
@@ -108,3 +113,53 @@ def signal(uow: UnitOfWork, run: Run, name: str, payload: str) -> Run:
     line = _encode({"name": name, "number": number, "payload": msgspec.Raw(payload.encode())}).decode()
     run = change(uow, run, run, "run.signal", line)
     return unblock(uow, run, Blocker(kind="signal", name=name, number=number))
+
+
+def complete_token(uow: UnitOfWork, run: Run, name: str, payload: str) -> Run:
+    """Complete the wait of a token of the run, or of the newest retry that goes on from it; raise AlreadyCompleted."""
+    waited, run = f"{TOKEN_WAIT}{name}", continuing.latest(uow, run)
+    if uow.step(run.id, f"{SIGNAL}{waited}#1") is not None:
+        raise AlreadyCompleted
+    return signal(uow, run, waited, payload)
+
+
+def patch(uow: UnitOfWork, run: Run, patch: PatchRun, run_at: int | UnsetType, keep_ms: int | UnsetType) -> Run:
+    """Change fields of the run; raise InvalidState for fields that cannot change in its state.
+
+    `run_at` and `keep_ms` are the patch's times in milliseconds.
+    """
+    if patch == PatchRun():
+        return run
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (("name", patch.name), ("priority", patch.priority), ("queue", patch.queue))
+        if value is not UNSET
+    }
+    _check_unclaimed(run, changes.keys() - {"name"}, (State.SCHEDULED, State.QUEUED, State.SUSPENDED))
+    if run_at is not UNSET:
+        _check_unclaimed(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
+    if "queue" in changes:
+        changes["queue"] = Space(run.organisation).inside(str(changes["queue"]))
+        uow.queue(changes["queue"])
+    if patch.labels is not UNSET:
+        changes["labels"] = _encode(patch.labels).decode()
+        uow.later("delete_run_labels", ids=f'["{run.id}"]')
+        uow.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
+    if keep_ms is not UNSET:
+        changes["keep_ms"] = keep_ms
+    after = replace(run, **changes)
+    if after.finished_at is not None:
+        after = replace(after, expires_at=expires_at(after, after.state, uow.task(run.task), after.finished_at))
+    if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # its place among the ready runs is new
+        after = replace(after, parked_until=None)
+        free_key(uow, run)
+    line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
+    after = change(uow, run, after, "run.changed", line)
+    return after if run_at is UNSET or run_at == run.run_at else move(uow, after, Rescheduled(run_at))
+
+
+def _check_unclaimed(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:
+    if names and run.state not in states:
+        raise InvalidState(
+            f"{', '.join(sorted(names))} cannot change while the run is {run.state}", state=str(run.state)
+        )
