@@ -124,17 +124,17 @@ MUTANTS = (
         "tests/faults/test_server_kills.py::test_a_server_with_a_hundred_thousand_open_runs_is_back_within_two_seconds[sqlite]", long=True,
     ),
     Mutant(
-        "keys-forgotten", "Keyed.apply",
+        "keys-forgotten", "KeyedCommand.apply",
         "uow.remember", "lambda *_: None",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
-        "keys-forgotten-2", "Keyed.apply",
+        "keys-forgotten-2", "KeyedCommand.apply",
         "uow.remember", "lambda *_: None",
         "tests/faults/test_server_kills.py::test_one_idempotency_key_starts_one_run_however_many_send_it_at_once",
     ),
     Mutant(
-        "keys-not-looked-up-in-a-batch", "Keyed.apply",
+        "keys-not-looked-up-in-a-batch", "KeyedCommand.apply",
         "uow.reply(self._key)", "uow.reply(self._key) if uow.changes == 0 else None",
         "tests/faults/test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
     ),
@@ -616,11 +616,11 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "keys-outside-the-transaction", "Keyed.apply",
+        "keys-outside-the-transaction", "KeyedCommand.apply",
         "known = uow.reply(self._key)",
         "kept = uow.definitions.__dict__.setdefault('kept', {})\nknown = kept.get(self._key)",
         SIMULATED,
-        also=("Keyed.apply", "uow.remember(self._key, request.fingerprint, reply, uow.now_ms + request.keep_ms)", "kept[self._key] = (request.fingerprint, reply)"),
+        also=("KeyedCommand.apply", "uow.remember(self._key, request.fingerprint, reply, uow.now_ms + request.keep_ms)", "kept[self._key] = (request.fingerprint, reply)"),
     ),
     Mutant(
         "copies-before-the-commit", "UnitOfWork.save",
@@ -1007,7 +1007,7 @@ MUTANTS = (
         OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-removed]",
     ),
     Mutant(
-        "request-keys-of-all", "Keyed.__init__",
+        "request-keys-of-all", "KeyedCommand.__init__",
         "space.inside(request.key)", "request.key",
         OTHERS + "test_the_same_names_in_two_organisations_never_meet",
     ),

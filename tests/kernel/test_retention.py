@@ -3,7 +3,7 @@
 import pytest
 from tests.reachable import born
 
-from headway.kernel.retention import expires_at, removable
+from headway.kernel.lifecycle import expires_at, removable
 from headway.kernel.run import FINAL, KEEP, State
 from headway.kernel.task import Retention, Task
 

@@ -205,7 +205,9 @@ async def test_a_batch_is_answered_in_order_each_for_itself(harness):
     items = await harness.start_many(
         spec(), spec("unknown"), spec(dedupe={"key": "x", "on_conflict": "reject"}), spec(dedupe={"key": "x"}), spec()
     )
-    assert ["Started", "UnknownTask", "DuplicateRun", "Started", "Started"] == [type(item).__name__ for item in items]
+    assert ["StartResult", "UnknownTask", "DuplicateRun", "StartResult", "StartResult"] == [
+        type(item).__name__ for item in items
+    ]
     assert (taken.id, False) == (items[3].run.id, items[3].created)
     assert 3 == harness.tasks.counts("t")["queued"]
 

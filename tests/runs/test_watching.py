@@ -11,7 +11,7 @@ from headway.kernel.event import Event
 from headway.protocol import workers as wire
 from headway.protocol.runs import SignalRun
 from headway.runs import history
-from headway.runs.history import Ended, Progressed, Snapshot
+from headway.runs.history import ProgressChange, Snapshot, WatchEnd
 
 NOBODY = "01890000-0000-7000-8000-00000000abcd"
 
@@ -31,7 +31,7 @@ async def test_a_finished_run_is_told_from_any_number_to_its_end(harness):
     for after, expected in ((0, [1, 2, 3]), (1, [2, 3]), (3, []), (None, []), (99, [])):
         items = await watched(harness, run.id, after)
         assert isinstance(items[0], Snapshot)
-        assert isinstance(items[-1], Ended)
+        assert isinstance(items[-1], WatchEnd)
         assert expected == [item.seq for item in items if isinstance(item, Event)]
 
 
@@ -88,7 +88,7 @@ async def test_whoever_watches_whenever_from_wherever_misses_nothing(disk, seed)
         last = (await disk.runs.get(lease.run_id)).seq
         seen = [item.seq for item in items if isinstance(item, Event)]
         assert list(range(after + 1, last + 1)) == seen
-        assert [Snapshot, Ended] == [type(items[0]), type(items[-1])]
+        assert [Snapshot, WatchEnd] == [type(items[0]), type(items[-1])]
         assert items[-1].run == await disk.runs.get(lease.run_id)
 
     lives = [live(disk, worker, lease, random.Random(seed * 100 + n)) for n, lease in enumerate(leases)]
@@ -105,7 +105,7 @@ async def test_a_watch_that_breaks_off_goes_on_without_gap_or_repetition(disk):
     async def follow():
         while True:
             async for item in disk.history.watch(lease.run_id, seen[-1] if seen else 0, never):
-                if isinstance(item, Ended):
+                if isinstance(item, WatchEnd):
                     return
                 if isinstance(item, Event):
                     seen.append(item.seq)
@@ -125,7 +125,7 @@ async def test_progress_is_told_also_twice_in_one_millisecond(harness):
     for done in (1, 2, 3):
         await harness.tell(worker, lease, wire.ProgressReport, done=done)
         item = await anext(watch)
-        assert (Progressed, done) == (type(item), item.run.progress_done)
+        assert (ProgressChange, done) == (type(item), item.run.progress_done)
     await watch.aclose()
 
 

@@ -17,7 +17,7 @@ from headway.kernel.query import Page, RunFilter
 from headway.kernel.space import Space
 from headway.notify.events import StorageRegained
 from headway.protocol import workers as wire
-from headway.runs.history import Ended, Snapshot
+from headway.runs.history import Snapshot, WatchEnd
 from headway.runs.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
 from headway.serving.serve import _readiness
 from headway.store.database import DatabaseGone, DatabaseLocked
@@ -60,9 +60,9 @@ async def test_a_watch_at_one_server_tells_all_that_happens_at_the_other(pair):
     await pair.a.succeed(worker, lease)
     async with asyncio.timeout(10):
         await watching
-    events = [item.seq for item in told if hasattr(item, "seq") and not isinstance(item, Snapshot | Ended)]
+    events = [item.seq for item in told if hasattr(item, "seq") and not isinstance(item, Snapshot | WatchEnd)]
     assert list(range(1, 24)) == events
-    assert isinstance(told[-1], Ended)
+    assert isinstance(told[-1], WatchEnd)
 
 
 async def _true(value):
@@ -119,7 +119,7 @@ async def test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_whi
         assert "succeeded" == (await waiting).state
     await soon(lambda: _true([1, 2, 3] == [event.seq for event in fed if event]))
     feeding.cancel()
-    assert isinstance(told[-1], Ended)
+    assert isinstance(told[-1], WatchEnd)
     assert [1, 2, 3] == [item.seq for item in told if isinstance(item, Event)]
 
 

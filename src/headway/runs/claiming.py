@@ -1,4 +1,4 @@
-"""Claiming: which queued runs a worker gets now, within every limit; who has to wait is parked, not passed over again."""
+"""Claims: selection of queued runs for a worker within all limits; runs that wait for their key are parked."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
 FAR: Final = frozenset({"ray"})
 """Executors whose runs cannot take their worker down."""
 LANES_WHOLE: Final = 2
-"""So few lanes are read as deep as a claim may go."""
+"""Most lanes of which a claim reads all runs that it could get; of more lanes it reads heads."""
 HEAD_MIN: Final = 8
-"""Runs that are read of each of more lanes."""
+"""Fewest runs that are read of each of more lanes."""
 TURN_MIN: Final = 2
-"""The same, of lanes of several organisations: of each there is at least a head."""
+"""Fewest runs that are read of each lane if the lanes have several organisations."""
 LOOKED_AT_MAX: Final = 2_000
-"""Runs that one claim looks at; if all of them have to wait for their keys, the next claim goes on from there."""
+"""Most runs that one claim looks at; if all of them have to wait for their keys, the next claim looks at others."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -66,9 +66,9 @@ class Claim(Command[list[Lease]]):
 
 
 def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
-    """Tell whether a worker that has these tasks and takes from these queues (none named: from all) takes from the lane.
+    """Return whether a worker with these tasks and queues (none: all queues) claims from the lane.
 
-    For a shared task its queues are those of the same name in every organisation.
+    For a shared task these are the queues of the same name in every organisation.
     """
     queue, task = lane
     return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
@@ -89,24 +89,24 @@ def _limited_by_key(task: Task) -> bool:
 
 
 class ClaimCapacity:
-    """What is left of a claim's rooms while runs are taken."""
+    """Remaining capacity of a worker's executors while a claim takes runs."""
 
     def __init__(self, wanted: Claim) -> None:
         self._left = dict(wanted.capacity)
         self._max = wanted.max
 
     def of(self, executor: str) -> int:
-        """Return how many more of its runs the worker can begin at once."""
+        """Return the number of further runs of the executor that the worker can begin."""
         return self._left.get(executor, self._max)
 
     def suffice(self, executors: Iterable[str]) -> bool:
-        """Tell whether none of these executors can run out of slots within the claim."""
+        """Return whether no executor of these can run out of capacity within the claim."""
         return not self._left or all(self.of(executor) >= self._max for executor in executors)
 
     def take(self, task: Task, run: Run) -> bool:
-        """Take a slot for the run; return False if there is none.
+        """Take capacity for the run; return False if there is none.
 
-        One that took a worker down before is executed in a child process, unless it is far from the worker anyway.
+        A run that crashed a worker before is executed in a child process, unless its executor is remote.
         """
         executor = "process" if run.crashes and task.executor not in FAR else task.executor
         left = self.of(executor)
@@ -116,9 +116,9 @@ class ClaimCapacity:
 
 
 def claim(uow: UnitOfWork, wanted: Claim) -> list[Lease]:
-    """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest.
+    """Claim up to `max` runs: highest priority first, then the longest due; return their leases.
 
-    A run that was damaged on disk is not executed with what is left of it: it fails, and the next ones have their turn.
+    A run that was damaged on disk fails, and others are claimed instead.
     """
     while True:
         taken = _take(uow, wanted)
@@ -147,14 +147,14 @@ def _take(uow: UnitOfWork, wanted: Claim) -> list[Run]:
 
 
 def _several(uow: UnitOfWork, lanes: Iterable[Lane]) -> bool:
-    """Tell whether the lanes are those of more than one organisation."""
+    """Return whether the lanes belong to more than one organisation."""
     return len(uow.definitions.organisations) > 1 and len({Space.owner(queue) for queue, _ in lanes}) > 1
 
 
 def _claim_freely(uow: UnitOfWork, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
-    """Take the best of all, as nothing limits any of the lanes; None if too many of them need a child process.
+    """Claim the best runs of lanes without limits; return None if too many of them need a child process.
 
-    A run that was started in this very transaction, and stands alone in its lane, is handed over before it is written.
+    A run that was started in this transaction, and is alone in its lane, is claimed before it is written.
     """
     ready = uow.newborn(lanes)
     if ready is not None:
@@ -174,10 +174,10 @@ def _claim_freely(uow: UnitOfWork, wanted: Claim, lanes: list[Lane]) -> list[Run
 
 
 def _find_ready(uow: UnitOfWork, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
-    """Return the best ready runs of the lanes, in order; where they are several organisations', each has its turn.
+    """Return the best ready runs of the lanes, in order; lanes of several organisations take turns.
 
-    Of many lanes only the heads are read, for a claim gets few of each. A lane whose heads are all among the best may have
-    others behind them that are better than another lane's head: only such lanes are asked again, for more.
+    Of many lanes only the heads are read, since a claim gets few runs of each. A lane whose heads are all among the best
+    may have further runs that are better than another lane's head: only such lanes are read again, deeper.
     """
     in_turn = _several(uow, lanes)
 
@@ -206,32 +206,32 @@ def _claim_within_limits(uow: UnitOfWork, wanted: Claim, plain: list[Lane], lane
     uow.flush()
     if len(plain) < len(lanes):
         uow.take_turn()
-        room = room_now(uow)
+        headroom = headroom_now(uow)
     else:
-        room = Headroom({}, uow.now_ms)
-    slots = ClaimCapacity(wanted)
-    _learn_rates(uow, room, ((task, None) for _, task in lanes))
+        headroom = Headroom({}, uow.now_ms)
+    capacity = ClaimCapacity(wanted)
+    _learn_rates(uow, headroom, ((task, None) for _, task in lanes))
     taken: list[Run] = []
     looked_at = 0
     while len(taken) < wanted.max and looked_at < LOOKED_AT_MAX:
-        found, more = _in_turn(uow, wanted.max - len(taken), plain, lanes, room, slots)
+        found, more = _in_turn(uow, wanted.max - len(taken), plain, lanes, headroom, capacity)
         looked_at += len(found)
-        _learn_rates(uow, room, ((run.task, run.key) for run in found))
+        _learn_rates(uow, headroom, ((run.task, run.key) for run in found))
         parked = 0
         for run in found:
             if len(taken) == wanted.max:
                 break
             task = uow.task(run.task)
-            if room.of_lane(task, uow.queue(run.queue)) <= 0:
+            if headroom.of_lane(task, uow.queue(run.queue)) <= 0:
                 continue
-            until = room.park_until(task, run)
+            until = headroom.park_until(task, run)
             if until is not None:
                 park(uow, run, until)
                 parked += 1
                 continue
-            if not slots.take(task, run):
+            if not capacity.take(task, run):
                 continue
-            room.take(task, run)
+            headroom.take(task, run)
             taken.append(move(uow, run, Claimed(wanted.worker_id)))
         uow.flush()
         if not parked and not more:
@@ -239,46 +239,46 @@ def _claim_within_limits(uow: UnitOfWork, wanted: Claim, plain: list[Lane], lane
     else:
         if looked_at >= LOOKED_AT_MAX:
             uow.emit(ClaimsLeft(uow.now_ms))
-    _save_rates(uow, room, lanes)
+    _save_rates(uow, headroom, lanes)
     return taken
 
 
 def _in_turn(
-    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Headroom, slots: ClaimCapacity
+    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], headroom: Headroom, capacity: ClaimCapacity
 ) -> tuple[list[Run], bool]:
-    """Return the candidates, each organisation's in their order and by itself, and one organisation's after another's."""
+    """Return the candidates of each organisation in order, organisations in turns, and whether there may be more."""
     if not _several(uow, lanes):
-        return _candidates(uow, limit, plain, lanes, room, slots)
+        return _candidates(uow, limit, plain, lanes, headroom, capacity)
     owners: dict[int, list[Lane]] = {}
     for lane in lanes:
         owners.setdefault(Space.owner(lane[0]), []).append(lane)
     found: list[Run] = []
     left = False
     for own in owners.values():
-        best, more = _candidates(uow, limit, [lane for lane in plain if lane in own], own, room, slots)
+        best, more = _candidates(uow, limit, [lane for lane in plain if lane in own], own, headroom, capacity)
         found += best
         left = left or more
     return in_fair_order(found, uow.definitions.served), left
 
 
 def _candidates(
-    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Headroom, slots: ClaimCapacity
+    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], headroom: Headroom, capacity: ClaimCapacity
 ) -> tuple[list[Run], bool]:
     """Return the best ready runs in order, and whether there may be more.
 
-    A lane that gave as many as it was asked for may have others behind them: what comes after its last one has to wait
-    until the lane has been asked again, or a run of lower priority would go first.
+    A lane that returned as many runs as were read may have more: runs that come after its last one have to wait until the
+    lane is read again, or a run of lower priority would be claimed first.
     """
     groups: dict[str, list[Lane]] = {}
     for lane in plain:
         groups.setdefault(uow.task(lane[1]).executor, []).append(lane)
-    probes = [(group, min(limit, slots.of(executor))) for executor, group in groups.items()]
+    probes = [(group, min(limit, capacity.of(executor))) for executor, group in groups.items()]
     for lane in lanes:
         if lane not in plain:
             task = uow.task(lane[1])
-            probes.append(([lane], min(limit, room.of_lane(task, uow.queue(lane[0])), slots.of(task.executor))))
-    # Without a child to spare, those that need one are not even looked at: they would stand before all others.
-    careful = slots.of("process") <= 0
+            probes.append(([lane], min(limit, headroom.of_lane(task, uow.queue(lane[0])), capacity.of(task.executor))))
+    # Without capacity for a child process, runs that need one are not read: they would stand before all others.
+    careful = capacity.of("process") <= 0
     found: list[Run] = []
     ends = []
     for probed, most in probes:
@@ -296,14 +296,14 @@ def _candidates(
     return [run for run in found if claim_order(run) <= end], True
 
 
-def room_now(uow: UnitOfWork) -> Headroom:
-    """Return the room under every limit on slots, read off the live leases."""
+def headroom_now(uow: UnitOfWork) -> Headroom:
+    """Return the headroom under every concurrency limit, from the live leases."""
     live: Live = {(task, queue, key): count for task, queue, key, count in uow.database.rows("live_counts")}
     return Headroom(live, uow.now_ms)
 
 
-def _learn_rates(uow: UnitOfWork, room: Headroom, places: Iterable[tuple[str, str | None]]) -> None:
-    """Tell the room the rates of (task, key) that matter."""
+def _learn_rates(uow: UnitOfWork, headroom: Headroom, places: Iterable[tuple[str, str | None]]) -> None:
+    """Read the state of rates of these (task, key) into the headroom."""
     wanted: dict[str, set[str]] = {}
     for name, key in places:
         task = uow.task(name)
@@ -313,32 +313,32 @@ def _learn_rates(uow: UnitOfWork, room: Headroom, places: Iterable[tuple[str, st
             wanted.setdefault(name, set()).add(key)
     for name, keys in wanted.items():
         rows = uow.database.rows("read_rates", task=name, ids=as_rows(keys))
-        room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
+        headroom.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
 
 
-def _save_rates(uow: UnitOfWork, room: Headroom, lanes: Iterable[Lane]) -> None:
-    if room.spent:
-        rows = [(task, key, next_at_us) for (task, key), next_at_us in room.spent.items()]
+def _save_rates(uow: UnitOfWork, headroom: Headroom, lanes: Iterable[Lane]) -> None:
+    if headroom.spent:
+        rows = [(task, key, next_at_us) for (task, key), next_at_us in headroom.spent.items()]
         uow.database.run("save_rates", rows=as_rows(rows))
     for queue, name in lanes:
-        opens_at = room.opens_at_ms(uow.task(name))
+        opens_at = headroom.opens_at_ms(uow.task(name))
         if opens_at is not None:
             uow.emit(LaneClosed(queue, name, opens_at))
 
 
 def park(uow: UnitOfWork, run: Run, until: int) -> None:
-    """Take a queued run out of the ready ones: a limit of its key stands against it."""
+    """Park a queued run, which a limit of its key keeps from being claimed, until a time."""
     uow.save(replace(run, parked_until=until, version=run.version + 1), run)
 
 
 def unpark(uow: UnitOfWork, run: Run) -> None:
-    """Let a parked run compete again; the next claim decides."""
+    """Make a parked run ready again; the next claim checks the limits."""
     if run.state is State.QUEUED and run.parked_until is not None:
         uow.save(replace(run, parked_until=None, version=run.version + 1), run)
 
 
 def unpark_freed(uow: UnitOfWork, freed: list[tuple[str, str]]) -> None:
-    """For each (task, key) of which a slot was freed in this transaction, bring back as many runs as have room now."""
+    """Un-park runs of each (task, key) of which this transaction freed a slot, as many as its limit admits now."""
     keys = [(task, key) for task, key in freed if uow.task(task).concurrency_per_key is not None]
     if not keys:
         return
@@ -346,13 +346,13 @@ def unpark_freed(uow: UnitOfWork, freed: list[tuple[str, str]]) -> None:
     uow.take_turn()
     # Another server may just have made a queue, and parked runs in it.
     queues = [row[0] for row in uow.database.rows("read_queues")] if uow.definitions.shared else []
-    room = room_now(uow)
+    headroom = headroom_now(uow)
     for task, key in keys:
-        free = min(room.of_key(uow.task(task), key), LOOKED_AT_MAX)
+        free = min(headroom.of_key(uow.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
         owns = Space(Space.owner(key)).owns
-        # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
+        # In every queue, since one may be paused or without workers; the claim parks surplus runs again.
         for queue in filter(owns, queues or [queue for queue, _ in uow.definitions.lanes_of(task)]):
             for run in uow.seen(uow.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
@@ -388,14 +388,14 @@ def free_key(uow: UnitOfWork, run: Run) -> None:
 
 
 def error_of_damage(what: tuple[str, ...]) -> RunError:
-    """Return why a damaged run fails."""
+    """Return the error of a damaged run; `what` are its damaged parts."""
     message = f"it was damaged on the server's disk: its {', '.join(what)[:500]} cannot be read"
     return RunError(code="damaged", message=message, retryable=False)
 
 
 def _leases(uow: UnitOfWork, runs: list[Run]) -> list[Lease]:
     steps: dict[str, dict[str, msgspec.Raw]] = {}
-    # A run whose only history is that it was started and claimed has no steps, but those that a retry has taken over.
+    # A run that was only started and claimed has no steps, except the inherited steps of a retry.
     known = [run.id for run in runs if run.seq > 2 or run.previous_id is not None]  # noqa: PLR2004
     damaged = {run.id: run.damaged for run in runs if isinstance(run, DamagedRun)}
     for run_id, name, value, _ in uow.database.rows("read_steps", ids=as_rows(known)) if known else ():

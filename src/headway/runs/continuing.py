@@ -1,7 +1,7 @@
-"""Retries that go on from what succeeded: the new run gets a copy of the old one's steps, in the transaction that makes it.
+"""Retries that continue from succeeded steps: the new run gets a copy of the old run's steps, in its first transaction.
 
-A copy rather than a reference, so that the old run can be removed. Copying costs about what a claim of the run costs, which
-reads the same steps.
+Steps are copied rather than referenced, so that the old run can be removed. Copying costs about as much as a claim of the
+run, which reads the same steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOST: Final = (
 """The result of a child that a retry cannot wait for."""
 
 
-class Inherited:
+class InheritedSteps:
     """Count of the steps that retries took over in one transaction."""
 
     steps = 0
@@ -51,14 +51,14 @@ def continues(task: Task) -> bool:
 
 
 def plan(uow: UnitOfWork, run: Run) -> Inheritance:
-    """Return what a retry of a final run takes over, changing nothing; raise InvalidState if children stand in the way."""
+    """Return the inheritance of a retry of a final run, changing nothing; raise InvalidState for too many unfinished children."""
     uow.flush()
     last_step, woken = _last_step(uow, run)
     return inheritance(last_step, woken=woken, children=_children(uow, run))
 
 
 def inherit(uow: UnitOfWork, run: Run, heir: Run, planned: Inheritance) -> int:
-    """Give the heir, which was just inserted, what is planned; return how many steps it has now."""
+    """Give the heir, which was just inserted, the planned inheritance; return the number of its steps."""
     for child_id in planned.adopted:
         child = uow.run(child_id)
         assert child is not None, "it was there when it was planned"
@@ -72,15 +72,15 @@ def inherit(uow: UnitOfWork, run: Run, heir: Run, planned: Inheritance) -> int:
     uow.add_step(run.id, HEIR + heir.id, "true")
     uow.flush()
     uow.database.run("inherit_steps", heir_id=heir.id, run_id=run.id, ids=as_rows(planned.left_out))
-    uow.add_step(heir.id, ORIGIN, f'"{run.id}"')  # that of an earlier retry, if there was one, was copied and stays
+    uow.add_step(heir.id, ORIGIN, f'"{run.id}"')  # the origin of an earlier retry was copied and stays
     uow.flush()
     count = int(uow.database.rows("count_all_steps", run_id=heir.id)[0][0])
-    uow.local(Inherited).steps += count
+    uow.local(InheritedSteps).steps += count
     return count
 
 
 def inherit_child(uow: UnitOfWork, parent: Run, step: str, child: Run) -> Run | None:
-    """Return the failed run that a child goes on from: its parent is a retry, and started it with the same task and input."""
+    """Return the failed run from which a child of a retry continues: a child of the same step, task and input; or None."""
     if parent.previous_id is None:
         return None
     known = uow.step(parent.id, FAILED_CHILD + step)
@@ -92,11 +92,11 @@ def inherit_child(uow: UnitOfWork, parent: Run, step: str, child: Run) -> Run | 
 
 
 def take_over(uow: UnitOfWork, heir: Run, child_id: str) -> bool:
-    """Let a retry wait for a child of a run of its chain; return whether it may: a step that it took over has the child's id.
+    """Let a retry wait for a child of a run of its chain; return whether an inherited step has the child's id.
 
-    That is for workers which give the steps of children names of their own; the others were taken over with the retry. A child
-    that was removed, or that another retry waits for, counts as one that was stopped. A step alone proves nothing: its value
-    is what a worker says, so the child has to have been started in the chain.
+    This serves workers that name the steps of children themselves; other children were inherited with the retry. A child
+    that was removed, or for which another retry waits, counts as stopped. Since workers write the values of steps, the
+    child also has to have been started in the chain.
     """
     if heir.previous_id is None:
         return False
@@ -115,7 +115,7 @@ def take_over(uow: UnitOfWork, heir: Run, child_id: str) -> bool:
 
 
 def _repeated(uow: UnitOfWork, run_id: str | None) -> Iterator[str]:
-    """Yield the id of a run and those of the runs that it repeats, as far as they are kept."""
+    """Yield the ids of a run and of the earlier runs that it repeats, as far as they are stored."""
     while run_id is not None:
         yield run_id
         run = uow.run(run_id)
@@ -134,7 +134,7 @@ def _adopt(uow: UnitOfWork, heir: Run, child: Run) -> None:
 
 
 def latest(uow: UnitOfWork, run: Run) -> Run:
-    """Return the newest run that goes on from a final one, or the run itself: what was sent to it is meant for that."""
+    """Return the newest retry that continues from a final run, or the run itself."""
     while run.state in FINAL:
         rows = uow.database.rows("last_step_named", run_id=run.id, first=HEIR, last=HEIR + _AFTER)
         heir = uow.run(rows[0][0].removeprefix(HEIR)) if rows and rows[0][0] is not None else None
@@ -145,7 +145,7 @@ def latest(uow: UnitOfWork, run: Run) -> Run:
 
 
 def _last_step(uow: UnitOfWork, run: Run) -> tuple[str, bool]:
-    """Return the name of the step that the run's code recorded last, and whether a worker has claimed it since then."""
+    """Return the name of the step that the run's code recorded last, and whether the run was claimed since then."""
     for seq, text in uow.database.rows("last_step_event", run_id=run.id):
         name = str(_decode(text).get("name", "")) if is_json(text) else ""
         lines = uow.database.rows("read_events_of_type", run_id=run.id, after=seq, type="run.state", limit=100)
@@ -175,5 +175,5 @@ def _children(uow: UnitOfWork, run: Run) -> Iterable[Child]:
             child = uow.run(child_id)
             gone = child is None or isinstance(child, DamagedRun) or child.organisation != run.organisation
             if child is not None and child.state not in FINAL and child.parent_id != run.id:
-                gone = True  # an earlier retry of this run has it, and would not be woken any more
+                gone = True  # an earlier retry of this run waits for it, and would not be woken any more
             yield Child(name, child_id, None if gone or child is None else child.state, has_result=False)

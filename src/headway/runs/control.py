@@ -10,8 +10,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from headway.errors import AlreadyCompleted, Damaged, InvalidState, Protected, TaskInactive, UnknownTask
-from headway.kernel.lifecycle import Held, Rescheduled, Resumed
-from headway.kernel.retention import expires_at
+from headway.kernel.lifecycle import Held, Rescheduled, Resumed, expires_at
 from headway.kernel.run import FINAL, TOKEN_WAIT, Blocker, DamagedRun, Reason, Run, State
 from headway.kernel.space import Space
 from headway.protocol.runs import PatchRun

@@ -1,4 +1,4 @@
-"""From what a request filters by to the filter of the store."""
+"""Filters of runs in requests, translated into filters of the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.protocol.values import timestamp
 
 
 def to_filter(asked: RunFilters) -> RunFilter:
-    """Return what is wanted; raise InvalidInput for an id or a time that is none."""
+    """Return the store's filter; raise InvalidInput for an id or a time that cannot be read."""
     return RunFilter(
         state=tuple(State(name) for name in asked.state),
         task=tuple(asked.task),

@@ -1,8 +1,8 @@
-"""What has happened, and what is happening: events, logs, results, attempts, the reason for a wait, and live watching.
+"""History of runs: events, logs, results, attempts, causes of waits, and watches.
 
-A watch is history plus a wake-up: read what is after the last number, sleep until something was committed, read again.
-The wake-up carries nothing, so nothing is lost when it is; the numbers are the durable ones, so a watch can be resumed
-from any of them, on any server. A read that is not possible now is made later: a watch outlives its database's outage.
+A watch is history plus a wake-up: it reads the events after the last number, sleeps until a commit concerns the run, and
+reads again. The wake-up carries no data, so a lost one loses none. Numbers are durable, so a watch can be resumed from any
+of them, on any server. A failed read is repeated, so a watch survives an outage of the database.
 """
 
 from __future__ import annotations
@@ -32,47 +32,47 @@ from headway.runs.sessions import Sessions
 from headway.store.reader import PAGE_BYTES as PAGE_BYTES_MAX
 from headway.store.store import Store
 
-PAGE = 500
+PAGE: Final = 500
 """Events that are read at once."""
-PAGE_BYTES = 512 * 1024
-"""The text that is read at once: each of thousands of streams may hold a page of its own."""
-EVENTS_MAX = 10**9
-"""More than any run has."""
-SHARED_MAX = 32
+PAGE_BYTES: Final = 512 * 1024
+"""Bytes of text that are read at once: each of thousands of streams may hold a page of its own."""
+EVENTS_MAX: Final = 10**9
+"""A number of events that no run has."""
+SHARED_MAX: Final = 32
 """Runs, and pages of events, that watchers of the same run share."""
-SILENCE_S = 15
-"""How long nothing may happen until a watch says so."""
+SILENCE_S: Final = 15
+"""Seconds without an item after which a watch yields None."""
 AGAIN_S: Final = (0.5, 1.5)
-"""Before who watches reads again what could not be read; anywhere between, so that a crowd does not come as one."""
-AHEAD_MAX = 10_000
-"""How far a run's place in its queue is counted."""
+"""Range in seconds of the random pause before a failed read is repeated, so that many watches do not read at once."""
+AHEAD_MAX: Final = 10_000
+"""Highest position in a queue that is counted."""
 
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The run as it is, and the number of its last event: the first thing a watch yields."""
+    """The present run, with the number of its last event: the first item of a watch."""
 
     run: Run
 
 
-class Progressed(msgspec.Struct, frozen=True):
-    """The run's progress has changed. It is state, not history: it has no number and only the latest is told."""
+class ProgressChange(msgspec.Struct, frozen=True):
+    """A change of the run's progress, which is state, not history: it has no number, and only the latest is yielded."""
 
     run: Run
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """The run is final and everything has been told."""
+class WatchEnd(msgspec.Struct, frozen=True):
+    """The last item of a watch: the run is final, and all events were yielded."""
 
     run: Run
 
 
-WatchItem = Snapshot | Event | Progressed | Ended
+WatchItem = Snapshot | Event | ProgressChange | WatchEnd
 
 
 class History:
-    """Reads over what the runs of one organisation have left behind."""
+    """Reads of the history of one organisation's runs."""
 
     def __init__(self, store: Store, runs: Runs, sessions: Sessions, leases: Leases, space: Space) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class History:
         self._leases = leases
         self._shared: dict[tuple[str, int, int], list[Event]] = {}
         self._fresh: dict[str, tuple[int, Run]] = {}
-        """Runs that are watched, and after which commit they were read."""
+        """Watched runs, with the number of commits at which they were read."""
 
     async def page(self, run_id: str, after: int, size: int, kind: str | None = None) -> tuple[list[Event], bool]:
         """Return a page of events of the run after a number, and whether there are more; raise RunNotFound or RunPurged."""
@@ -90,7 +90,7 @@ class History:
         return await self._store.read.events(run_id, after, size, kind)
 
     async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
-        """Return events of the run after a number, of however many pages; raise RunNotFound or RunPurged."""
+        """Return up to `limit` events of the run after a number; raise RunNotFound or RunPurged."""
         found, more = await self.page(run_id, after, limit, kind)
         while more and len(found) < limit:
             further, more = await self.page(run_id, found[-1].seq, limit - len(found), kind)
@@ -103,18 +103,18 @@ class History:
         return await self._store.read.results(run_id, after, size)
 
     async def newest_result(self, run_id: str) -> Result | None:
-        """Return what the run published last, if it has published anything; raise RunNotFound or RunPurged."""
+        """Return the last published result, or None; raise RunNotFound or RunPurged."""
         await self._runs.kept(run_id)
         return await self._store.read.newest_result(run_id)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
-        """Return the run's attempts, oldest first."""
+        """Return the run's attempts, oldest first; raise RunNotFound or RunPurged."""
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
     async def waiting(self, run_id: str, *, named: bool = True) -> tuple[Run, list[Cause], CurrentAttempt | None]:
         """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker.
 
-        With `named` false the worker's id is all that is said of who it is.
+        With `named` false the worker is given by its id only. Raises RunNotFound or RunPurged.
         """
         run = await self._runs.kept(run_id)
         space, now_ms = self._space, self._store.clock.now_ms()
@@ -134,7 +134,7 @@ class History:
         return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
 
     async def _work(self, run: Run) -> CurrentAttempt | None:
-        """Return the worker that executes the run, or was the last to; of one of another organisation only that there is one."""
+        """Return the present or last attempt; of a worker of another organisation without its name."""
         tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
         if not tried:
             return None
@@ -162,7 +162,7 @@ class History:
             if worker.state == "active"
             and (
                 takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
-                or worker.name == f"built-in-{task.executor}"  # which takes them whatever their names are
+                or worker.name == f"built-in-{task.executor}"  # takes all tasks of the executor
             )
         ]
         full = blocked = 0
@@ -175,7 +175,7 @@ class History:
                 break
         running_of_task = sum(count for of_task, _, _, count in live if of_task == run.task)
         if task.concurrency is not None and not self._space.owns(task.name):
-            # How many more others have started is not this one's affair.
+            # The number of other organisations' runs is not shown.
             running_of_task = min(running_of_task, task.concurrency)
         return Facts(
             run=run,
@@ -194,30 +194,30 @@ class History:
     async def watch(self, run_id: str, after: int | None, stop: Callable[[], bool]) -> AsyncIterator[WatchItem | None]:
         """Follow a run: a snapshot, then every event after `after` (None: after the snapshot's), until it ends.
 
-        Yields None when it has yielded nothing for a quarter of a minute, and when nothing can be read now. Ends without
-        Ended when `stop` says so. No event is missed and none comes twice, whatever happens between the reads. Only
-        the first read raises Unavailable.
+        Yields None after SILENCE_S without an item, and when nothing can be read now. Ends without WatchEnd when `stop`
+        returns true. No event is missed and none comes twice. The first read raises RunNotFound, RunPurged or
+        Unavailable; later failures are repeated.
         """
-        with _Wake() as changed, self._store.notifier.watching(run_id, changed.set):
+        with _WakeUp() as changed, self._store.notifier.watching(run_id, changed.set):
             run = await self._now(run_id)
             seen = run.seq if after is None else after
             yield Snapshot(run)
             progress = _progress(run)
-            changed.told()
+            changed.note_item()
             while not stop():
                 try:
                     while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
                         for event in events:
                             yield event
                             seen = event.seq
-                        changed.told()
+                        changed.note_item()
                     if _progress(run) != progress:
                         progress = _progress(run)
-                        yield Progressed(run)
-                        changed.told()
+                        yield ProgressChange(run)
+                        changed.note_item()
                     if seen >= run.seq:
                         if run.final:
-                            yield Ended(run)
+                            yield WatchEnd(run)
                             return
                         await changed.wait()
                         if changed.silent():
@@ -225,11 +225,11 @@ class History:
                     run = await self._now(run_id)
                 except Unavailable:
                     yield None
-                    changed.told()
+                    changed.note_item()
                     await changed.soon()
 
     async def _now(self, run_id: str) -> Run:
-        """Return the run, read once after each commit for all who watch it; whom a later commit concerns is woken again."""
+        """Return the run, read once after each commit for all its watchers; a later commit wakes them again."""
         commits = self._store.generation
         known = self._fresh.get(run_id)
         if known is not None and known[0] == commits:
@@ -241,7 +241,7 @@ class History:
         return run
 
     async def _lines(self, run_id: str, after: int, last: int) -> list[Event]:
-        """Return a page of the events after a number, read once for all who watch: what is up to `last` never changes."""
+        """Return a page of the events after a number, read once for all watchers: events up to `last` never change."""
         place = (run_id, after, last)
         found = self._shared.get(place)
         if found is None:
@@ -254,8 +254,8 @@ class History:
         return found
 
     async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
-        """Follow all runs, or some, from a position; yields None as `watch` does. It has no end of its own, and raises nothing."""
-        with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
+        """Follow all runs, or some, from a position, until `stop` returns true; yields None as `watch` does; raises nothing."""
+        with _WakeUp() as changed, self._store.notifier.watching(EVERY, changed.set):
             while not stop():
                 try:
                     more = True
@@ -266,7 +266,7 @@ class History:
                             after = event.position
                         after = reached
                         if events:
-                            changed.told()
+                            changed.note_item()
                         elif (
                             changed.silent()
                         ):  # of others there may be much to pass over, and at each of their commits more
@@ -275,20 +275,20 @@ class History:
                         await changed.wait()
                 except Unavailable:
                     yield None
-                    changed.told()
+                    changed.note_item()
                     await changed.soon()
 
     async def all_events(
         self, after: int, size: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES_MAX
     ) -> tuple[list[Event], int, bool]:
-        """Return events of all runs (or of some) after a position, the last looked at, and whether there is more.
+        """Return events of all runs, or of some, after a position; the last position read; and whether there are more.
 
-        What is not the organisation's is passed over: a page may be empty, and yet there is more.
+        Events of other organisations are passed over: a page may be empty although there are more.
         """
         return await self._store.read.feed(self._space.organisation, after, size, run_ids, bytes_max)
 
     async def last_position(self) -> int:
-        """Return where the feed ends now."""
+        """Return the last position of the feed."""
         return await self._store.read.last_position()
 
 
@@ -296,45 +296,44 @@ def _progress(run: Run) -> tuple[object, ...]:
     return run.progress_at, run.progress_done, run.progress_total, run.progress_message
 
 
-class _Wake:
-    """Wakes one who watches: when something may have changed, and when nothing was told for a while.
+class _WakeUp:
+    """Wake-up of a watch: when something may have changed, and after a silence.
 
-    Who is woken may find that there is nothing to tell, again and again, so a silence is reckoned from what was told last.
-    The timer is not set anew each time, only when it finds that it fires too early: with ten thousand readers a change
-    has to be cheap.
+    A woken watch may find nothing to yield, again and again, so a silence is counted from the last item. The timer is not
+    restarted at each item, only when it fires too early: with ten thousand watches a change has to be cheap.
     """
 
-    __slots__ = ("_changed", "_loop", "_timer", "_told_s")
+    __slots__ = ("_changed", "_item_s", "_loop", "_timer")
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._told_s = self._loop.time()
+        self._item_s = self._loop.time()
         self._timer = self._loop.call_later(SILENCE_S, self._look)
 
     def set(self) -> None:
-        """Say that something may have changed."""
+        """Wake the watch: something may have changed."""
         self._changed.set()
 
-    def told(self) -> None:
-        """Note that something was told just now."""
-        self._told_s = self._loop.time()
+    def note_item(self) -> None:
+        """Note that an item was yielded just now."""
+        self._item_s = self._loop.time()
 
     def silent(self) -> bool:
-        """Tell whether that is too long ago; who asks says something then."""
+        """Return whether the last item was SILENCE_S ago; if so, the caller yields one now."""
         now_s = self._loop.time()
-        if now_s < self._told_s + SILENCE_S:
+        if now_s < self._item_s + SILENCE_S:
             return False
-        self._told_s = now_s
+        self._item_s = now_s
         return True
 
     async def wait(self) -> None:
-        """Return after a change, or when nothing was told for too long."""
+        """Return after a change, or after a silence."""
         await self._changed.wait()
         self._changed.clear()
 
     async def soon(self) -> None:
-        """Return after a change, or a second or so: what could not be read may be there again without one."""
+        """Return after a change, or a pause of AGAIN_S: a failed read may succeed without a change."""
         again = self._loop.call_later(random.uniform(*AGAIN_S), self.set)  # noqa: S311 - it only spreads them
         try:
             await self.wait()
@@ -342,7 +341,7 @@ class _Wake:
             again.cancel()
 
     def _look(self) -> None:
-        left_s = self._told_s + SILENCE_S - self._loop.time()
+        left_s = self._item_s + SILENCE_S - self._loop.time()
         if left_s <= 0:
             self._changed.set()
         self._timer = self._loop.call_later(left_s if left_s > 0 else SILENCE_S, self._look)

@@ -23,10 +23,10 @@ _decode: Final = msgspec.json.Decoder(list[str]).decode
 
 
 class RequestKey(msgspec.Struct):
-    """What a client calls a request, and what the request was (draft-ietf-httpapi-idempotency-key-header)."""
+    """Idempotency key and fingerprint of a request (draft-ietf-httpapi-idempotency-key-header)."""
 
     key: str
-    """Scoped by the route, so that one key may be used for two different calls; kept as its organisation's."""
+    """The client's key within method and path, so that it may be used for two routes; stored as a qualified name."""
     fingerprint: str
     keep_ms: int
     replayed: bool = False
@@ -34,16 +34,16 @@ class RequestKey(msgspec.Struct):
 
 
 def request_key(key: str, method: str, path: str, body: bytes, keep_ms: int) -> RequestKey:
-    """Return the key of a request: same key and same fingerprint is the same request, however its JSON is written."""
+    """Return the key of a request; equal requests have equal fingerprints, however their JSON is written."""
     digest = hashlib.blake2b(b"\0".join((method.encode(), path.encode(), _sorted(body))), digest_size=16).hexdigest()
     return RequestKey(f"{method} {path} {key}", digest, keep_ms)
 
 
 def _sorted(body: bytes) -> bytes:
-    """Return the JSON without what does not matter: spaces, escapes, the order of names."""
+    """Return the JSON in a normal form: without white space, escapes, and the order of names."""
     try:
         return _encode_sorted(_decode_any(body)) if body else b""
-    except (msgspec.MsgspecError, RecursionError, ValueError):  # what cannot be read is refused later, as it stands
+    except (msgspec.MsgspecError, RecursionError, ValueError):  # a body that cannot be read is refused later
         return body
 
 
@@ -72,7 +72,7 @@ class Creation(Repeatable[str]):
         return lines[0]
 
 
-class Keyed(Command[T]):
+class KeyedCommand(Command[T]):
     """A command under an idempotency key: applied at the first request, replayed at the same one later."""
 
     def __init__(self, command: Repeatable[T], request: RequestKey, space: Space) -> None:
@@ -105,7 +105,7 @@ class Keyed(Command[T]):
 
 def keyed(command: Repeatable[T], request: RequestKey | None, space: Space) -> Command[T]:
     """Return the command under the request's idempotency key, if it has one."""
-    return command if request is None else Keyed(command, request, space)
+    return command if request is None else KeyedCommand(command, request, space)
 
 
 def once(
@@ -131,5 +131,5 @@ def once(
 
 
 def keys_of(request: RequestKey | None, space: Space) -> tuple[str, ...]:
-    """Return what the writer has to look up beforehand."""
+    """Return the keys that the writer looks up beforehand."""
     return () if request is None else (space.inside(request.key),)

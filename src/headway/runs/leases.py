@@ -27,7 +27,7 @@ class EndSession(Command[int | None]):
     sessions: Sessions
     clock: Clock
     server_id: str | None
-    """This server, where several share the database."""
+    """Id of this server, where several share the database."""
     given_up: str
     """Reason for which the worker gave its runs up; empty: they have crashed."""
     though_heard: bool

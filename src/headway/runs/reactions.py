@@ -22,7 +22,7 @@ _LEFT: Final = frozenset(State) - LEASED
 
 
 def tell_worker(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
-    """Have the worker that holds the run end its attempt."""
+    """Send the worker that holds the run a message to end its attempt."""
     del after
     assert run.worker_id is not None
     if isinstance(event, StopAsked):
@@ -33,13 +33,13 @@ def tell_worker(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
 
 
 def tell_parent(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
-    """Record how a child ended as a step of its parent, which goes on if it waits for the child."""
+    """Record the end of a child as a step of its parent, which resumes if it waits for the child."""
     del event
     parent = uow.run(run.parent_id or "")
     if parent is None or parent.state in FINAL:
         return
     uow.add_step(parent.id, CHILD_RESULT + run.id, child_result(after))
-    if parent.seq == 1:  # a claim looks for steps only where something has happened since the start
+    if parent.seq == 1:  # a claim reads steps only of runs with history after their start
         line = _encode({"name": CHILD_RESULT + run.id, "attempt": parent.attempt}).decode()
         parent = change(uow, parent, parent, "run.step", line)
     unblock(uow, parent, Blocker(kind="run", run_id=run.id))
@@ -53,4 +53,4 @@ HOOKS: Final = (
     Hook(name="key", states=_LEFT, concerns=attrgetter("key"), on_transition=pass_on_key),
     Hook(name="parent", states=FINAL, concerns=attrgetter("parent_id"), on_transition=tell_parent),
 )
-"""In this order: messages to the worker, room for other runs, then runs that wait for this one."""
+"""Hooks in order: messages to the worker, slots for other runs, then the parent."""

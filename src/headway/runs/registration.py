@@ -39,7 +39,7 @@ class FeatureDeclaration(Protocol):
     """The checked part of a registration that belongs to one feature."""
 
     def keep(self, uow: UnitOfWork, tasks: Sequence[str], by: Principal) -> list[str]:
-        """Store it within the registration's transaction, for these tasks of the worker; return notices for the worker."""
+        """Store the declaration, for these tasks of the worker, in the registration's transaction; return notices for the worker."""
         ...
 
     async def committed(self) -> None:

@@ -34,10 +34,10 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
 SIGNAL: Final = "signal:"
-"""Steps of this prefix are signals that arrived: `signal:NAME#N`, N counting from 1."""
+"""Prefix of steps that are received signals: `signal:NAME#N`, N counting from 1."""
 RESERVED_STEPS: Final = (SIGNAL, CHILD_RESULT, FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE)
-"""Prefixes of steps that the server writes and trusts: a worker that could write them could pass for another run's heir."""
-TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
+"""Prefixes of steps that only the server writes, such as those by which retries inherit."""
+TOKEN: Final = "token"  # noqa: S105 - the purpose of the signature
 
 
 _NULL_OUTPUT: Final = lifecycle.Succeeded("null")
@@ -222,7 +222,7 @@ class ReportProcessor:
         return None
 
     def _log(self, uow: UnitOfWork, run: Run, report: wire.LogReport) -> None:
-        """Histories are bounded: a run that logs without end keeps its first lines, and says so."""
+        """Add a log line, unless the history is full; the last line before that says so."""
         bound = self._settings.log_lines_max
         if run.seq > bound:
             return
@@ -235,7 +235,7 @@ class ReportProcessor:
         change(uow, run, run, "run.log", _encode(line).decode())
 
     def _child(self, uow: UnitOfWork, run: Run, report: wire.ChildReport, draft: NewRun | None) -> wire.Reply:
-        """Start a child once: what an earlier attempt started is found again by its step."""
+        """Start a child once: a child that an earlier attempt started is found by its step."""
         known = uow.step(run.id, report.name)
         if known is not None:
             child_id = _decode(known.value) if is_json(known.value) else None
@@ -250,7 +250,7 @@ class ReportProcessor:
         return wire.Reply(index=0, run_id=child.id)
 
     def _insert_child(self, uow: UnitOfWork, parent: Run, step: str, draft: NewRun) -> Run:
-        """Start the child; one that takes the place of a child that failed in an earlier run goes on from its steps."""
+        """Start the child; in a retry, it continues from the steps of the child that failed in the earlier run."""
         before = continuing.inherit_child(uow, parent, step, draft.run)
         if before is None:
             return insert(uow, draft)[0]
@@ -347,7 +347,7 @@ def _apply(uow: UnitOfWork, run: Run, report: wire.OutcomeReport, event: lifecyc
 
 
 def _suspend(uow: UnitOfWork, run: Run, event: lifecycle.Suspended) -> None:
-    """Suspend, and go on at once if what it waits for came while it was letting go."""
+    """Suspend the run, and unblock it at once if a blocker has ended meanwhile."""
     for blocker in event.blockers:
         if blocker.kind == "run":
             child = uow.run(blocker.run_id)
@@ -369,7 +369,7 @@ def _has_come(uow: UnitOfWork, run: Run, blocker: Blocker) -> bool:
 
 
 def token_of(signer: Signer, token: str) -> tuple[str, str] | None:
-    """Return (run id, name) of a token that this service handed out, or None."""
+    """Return the run id and the name that a token was made for, or None for an unknown token."""
     text = signer.unseal(TOKEN, token)
     if text is None:
         return None

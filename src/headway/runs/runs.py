@@ -1,4 +1,4 @@
-"""Runs: start, look, wait, change, stop, repeat, remove."""
+"""Runs of one organisation: start, read, wait, control."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from headway.protocol.runs import PatchRun, SignalRun, StartBatch, StartRun, Ter
 from headway.protocol.times import to_text
 from headway.protocol.values import duration, invalid, timestamp
 from headway.runs import control
-from headway.runs.idempotency import Keyed, Repeatable, RequestKey, keyed
+from headway.runs.idempotency import KeyedCommand, Repeatable, RequestKey, keyed
 from headway.runs.inputs import canonical
 from headway.runs.reporting import token_of
 from headway.runs.starting import NewRun, RunFactory, Start, StartMany, error_of
@@ -37,29 +37,29 @@ from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
 AGAIN_S: Final = 1.0
-"""Before who waits reads again what could not be read: it may be there again without a change."""
+"""Pause in seconds before a failed read of a wait is repeated."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _decode_labels: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class Started(msgspec.Struct, frozen=True):
-    """A run that a start answers with."""
+class StartResult(msgspec.Struct, frozen=True):
+    """Result of a start."""
 
     run: Run
     created: bool
-    """False: an earlier run has the dedupe key."""
+    """False if an earlier run has the dedupe key."""
     replayed: bool
-    """True: an earlier request with the same idempotency key started it."""
+    """Whether an earlier request with the same idempotency key started the run."""
 
 
 @dataclass(eq=False)
 class ChangeRun(Repeatable[Run]):
-    """Apply a verb to a run; the result is the run after it, or the new run that the verb has made."""
+    """Application of an operation to a run; the result is the run after it, or the new run that it has made."""
 
     run_id: str
-    verb: Callable[[UnitOfWork, Run], Run]
+    operation: Callable[[UnitOfWork, Run], Run]
     organisation: int | None
     """The run's organisation; None: any."""
     version: int | None = None
@@ -69,13 +69,13 @@ class ChangeRun(Repeatable[Run]):
         self.run_ids = (self.run_id,)
 
     def apply(self, uow: UnitOfWork) -> Run:
-        """Raise RunNotFound, VersionMismatch, and what the verb raises."""
+        """Raise RunNotFound, VersionMismatch, and the errors of the operation."""
         run = uow.run(self.run_id)
         if run is None or self.organisation not in (None, run.organisation):
             raise RunNotFound
         if self.version is not None and run.version != self.version:
             raise VersionMismatch(f"the run is at version {run.version}, not {self.version}", version=run.version)
-        return self.verb(uow, run)
+        return self.operation(uow, run)
 
     def lines(self, result: Run) -> list[str]:
         """Return the id."""
@@ -103,7 +103,7 @@ class TerminateRun(ChangeRun):
 
 
 class Runs:
-    """Every verb on the runs of one organisation; those of others are not there. Names are the organisation's own."""
+    """Operations on the runs of one organisation, with its own names; other runs raise RunNotFound."""
 
     def __init__(
         self, store: Store, run_factory: RunFactory, ids: IdSource, signer: Signer, settings: Settings, space: Space
@@ -119,7 +119,7 @@ class Runs:
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
-    async def start(self, spec: StartRun, request: RequestKey | None = None, *, run_type: str = "api") -> Started:
+    async def start(self, spec: StartRun, request: RequestKey | None = None, *, run_type: str = "api") -> StartResult:
         """Start a run; when this returns it is on disk. Raises what `RunFactory.draft` and `insert` raise.
 
         `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
@@ -129,15 +129,17 @@ class Runs:
             await self._store.know(space, (spec.task,))
         draft = await self._drafter.draft(spec, space, run_type=run_type)
         if spec.validate_only:
-            return Started(space.run(draft.run), created=False, replayed=False)
+            return StartResult(space.run(draft.run), created=False, replayed=False)
         command = Start(draft, () if draft.run.parent_id is None else (draft.run.parent_id,))
-        made = await self._store.write(command if request is None else Keyed(command, request, space))
+        made = await self._store.write(command if request is None else KeyedCommand(command, request, space))
         if isinstance(made, str):
-            return Started(await self.get(made), created=False, replayed=True)
+            return StartResult(await self.get(made), created=False, replayed=True)
         run, created = made
-        return Started(run if self._organisation == FIRST else space.run(run), created, replayed=False)
+        return StartResult(run if self._organisation == FIRST else space.run(run), created, replayed=False)
 
-    async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
+    async def start_batch(
+        self, batch: StartBatch, request: RequestKey | None = None
+    ) -> list[StartResult | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
         space = self._space
         await self._store.know(space, (spec.task for spec in batch.runs))
@@ -158,16 +160,16 @@ class Runs:
             if isinstance(item, HeadwayError)
             else await self._replayed(item)
             if isinstance(item, str)
-            else Started(space.run(item[0]), item[1], replayed=False)
+            else StartResult(space.run(item[0]), item[1], replayed=False)
             for item in items
         ]
 
-    async def _replayed(self, line: str) -> Started | HeadwayError:
+    async def _replayed(self, line: str) -> StartResult | HeadwayError:
         """Return again what an item was answered with: the run as it is now, or the same error."""
         if canonical_id(line) is None:
             return error_of(line)
         try:
-            return Started(await self.get(line), created=False, replayed=True)
+            return StartResult(await self.get(line), created=False, replayed=True)
         except HeadwayError as error:  # it was removed since
             return error
 

@@ -42,7 +42,7 @@ class FailureDetector:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: dict[str, tuple[int, int]] = {}
-        """Server → its last heartbeat, and the time of its first observation, in milliseconds of `_looked_ms`."""
+        """Server → number of the last heartbeat, and the time of its first observation, in milliseconds of `_looked_ms`."""
         self._looked_ms = 0
         """Counted milliseconds, at most LOOK_MAX_MS for each look."""
         self._look_ms = clock.monotonic_ms()

@@ -1,4 +1,4 @@
-"""The service: everything over one store. Loops and workers hold this; surfaces hold the services of their organisation."""
+"""The service over one store. Loops and built-in workers hold it; surfaces hold the services of their organisation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service:
-    """What belongs to no organisation, and the way to what does: `service.of(1).runs.start(…)`."""
+    """Parts for all organisations, and the services of each: `service.of(1).runs.start(…)`."""
 
     def __init__(
         self,
@@ -91,14 +91,14 @@ class Service:
         self.registrar = Registrar(store, self.schemas, self.ids, settings, declarations)
         self.servers = Servers(store, self.sessions)
         self.access = Access(store, signer, settings)
-        """Who is let in; see `headway.features.access`."""
+        """Authentication and permissions; see `headway.features.access`."""
         self.organisations = Organisations(store, self.access, self.ids)
         self.of: Callable[[int], OrganisationServices] = cache(
             lambda organisation: OrganisationServices(self, organisation)
         )
-        """Organisation → its services, always the same object."""
+        """Services by organisation, always the same object."""
         self.closed_lanes: dict[tuple[str, str], int] = {}
-        """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
+        """Lane that a rate has closed → time at which it opens; ALL_LANES: time at which claims continue."""
         store.install(
             table(self.hooks),
             (*RELAYED, *(kind for each in features for kind in each.relayed)),

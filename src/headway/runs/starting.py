@@ -1,4 +1,4 @@
-"""Starting runs: from what was asked to a new run, or to the earlier one that it duplicates."""
+"""Starts of runs: the run factory checks a request and makes a new run; `insert` adds it, or returns its duplicate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run that is checked and complete, but not in the store yet."""
+    """A checked, complete run that is not stored yet."""
 
     run: Run
     labels: dict[str, str]
@@ -41,7 +41,7 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class RunFactory:
-    """Checks what was asked against task, schema and limits. All of it happens before the transaction."""
+    """Makes new runs of requests, checked against task, schema and limits before the transaction."""
 
     def __init__(
         self, definitions: DefinitionCache, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings
@@ -53,10 +53,10 @@ class RunFactory:
         self._settings = settings
 
     async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> NewRun:
-        """Return the draft of a run of the organisation; an input that takes long to check is checked elsewhere meanwhile.
+        """Return a new run of the organisation; a costly input is checked in a child process.
 
-        With `shared_first` a name means a shared task rather than one of the organisation's own. Raises UnknownTask,
-        TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson.
+        With `shared_first` a shared task goes before the organisation's own task of the same name. Raises UnknownTask,
+        TaskInactive, InvalidInput, PayloadTooLarge, MalformedJson, SchemaTooCostly, InputTooCostly or Overloaded.
         """
         draft, question = self._draft(spec, space, run_type, None, shared_first=shared_first)
         if question is not None:
@@ -72,9 +72,9 @@ class RunFactory:
     def draft_at_once(
         self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False
     ) -> NewRun:
-        """Return the draft of a run, of this task if one is given, where nothing can be waited for: in a transaction.
+        """Return a new run, of this task if one is given, without waiting, as in a transaction.
 
-        Raises what `draft` does, and InputTooCostly for an input that takes long to check.
+        Raises the errors of `draft`, and InputTooCostly for an input that takes long to check.
         """
         draft, question = self._draft(spec, space, run_type, task, shared_first=shared_first)
         if question is not None:
@@ -143,9 +143,9 @@ def new_run(
     keep_ms: int | None = None,
     organisation: int = FIRST,
 ) -> Run:
-    """Return a run as it is born: queued, or scheduled if its time is yet to come.
+    """Return the initial state of a run: queued, or scheduled if its time is yet to come.
 
-    It was created when its id says, so that the order of ids is the order of creation, whatever the clock does.
+    Its time of creation is that of its id, so that the order of ids is the order of creation.
     """
     run_at = now_ms if run_at is None else run_at
     return Run(
@@ -195,7 +195,11 @@ def new_run(
 
 
 def insert(uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool]:
-    """Start the run, or return the earlier one it duplicates; tell which. Raises DuplicateRun if that is not wanted."""
+    """Add the run, or find the run with its dedupe key; return it, and whether it is new.
+
+    Raises InvalidInput for an unknown parent, InvalidState for a stopped parent, and DuplicateRun for `on_conflict` "reject"
+    or if the duplicate was removed since.
+    """
     run = draft.run
     if run.parent_id is not None:
         run = _under_parent(uow, run)
@@ -222,7 +226,7 @@ def _under_parent(uow: UnitOfWork, run: Run) -> Run:
 
 
 def _first(uow: UnitOfWork, run: Run, draft: NewRun) -> Run | None:
-    """Return the run that already has the dedupe key, after doing with it what the request wants; else take the key."""
+    """Return the run that has the dedupe key, after applying `on_conflict` to it; else take the key and return None."""
     dedupe = draft.dedupe
     assert dedupe is not None
     uow.flush()  # an earlier start of the same transaction may have taken the key
@@ -261,7 +265,7 @@ def _take_key(uow: UnitOfWork, run_id: str, draft: NewRun, was: str) -> None:
 
 
 def _debounced(uow: UnitOfWork, first: Run, run: Run, ttl_ms: int) -> Run:
-    """The newest input counts, and the wait begins anew."""
+    """Replace the input and restart the wait."""
     after = change(uow, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
     return move(uow, after, Rescheduled(uow.now_ms + ttl_ms))
 
@@ -315,14 +319,14 @@ def _line(item: tuple[Run, bool] | HeadwayError | str) -> str:
 
 @dataclass(eq=False)
 class Start(Repeatable[tuple[Run, bool] | str]):
-    """Start a run: (the run, whether it is new), or the id of the run of an earlier request."""
+    """Start of a run; the result is the run and whether it is new, or the id of an earlier request's run."""
 
     draft: NewRun
     run_ids: tuple[str, ...]
     grows = True
 
     def apply(self, uow: UnitOfWork) -> tuple[Run, bool]:
-        """Insert the run, or find the one with its dedupe key; raise DuplicateRun if that is not wanted."""
+        """Insert the run, or find the run with its dedupe key; see `insert`."""
         return insert(uow, self.draft)
 
     def lines(self, result: tuple[Run, bool] | str) -> list[str]:
@@ -337,7 +341,7 @@ class Start(Repeatable[tuple[Run, bool] | str]):
 
 @dataclass(eq=False)
 class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
-    """Start the runs of a batch: for each what `Start` returns, its error, or the line of an earlier request."""
+    """Start of a batch; the results are those of `Start`, errors, or the lines of an earlier request."""
 
     drafts: list[NewRun | HeadwayError]
     atomic: bool

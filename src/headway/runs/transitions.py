@@ -17,17 +17,17 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
 
 SET_BACK_MS: Final = 1_000
-"""How far behind a run's last change the wall clock has to be, to have been set back: those of servers differ a little."""
+"""Milliseconds behind a run's last change by which the wall clock counts as set back: clocks of servers differ a little."""
 CHILD_RESULT: Final = "child-result:"
-"""The step under which a parent finds how its child ended."""
+"""Prefix of the steps that hold results of children."""
 SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
-"""The beginning of that step's value if the child succeeded."""
+"""Beginning of the value of such a step if the child succeeded."""
 
 
 def move(uow: UnitOfWork, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     """Apply `event` to `run` and call the hooks; raise InvalidState, changing nothing, if the run's state does not allow it.
 
-    `detail` is what the line of history carries besides state and cause.
+    `detail` are further fields of the line of history, besides state and cause.
     """
     after = decide(run, event, uow.task(run.task), uow.now_ms)
     after = replace(after, seq=run.seq + 1, version=run.version + 1)
@@ -49,9 +49,11 @@ def move(uow: UnitOfWork, run: Run, event: lifecycle.Event, **detail: Any) -> Ru
 
 
 def _measure(uow: UnitOfWork, run: Run, after: Run, event: lifecycle.Event) -> None:
-    """Note what the meters of the task count: a wait that is over, an attempt that ended, a run that is final."""
+    """Add notes for the task's meters: the end of a wait, of an attempt, or of a run."""
     if type(event) is Claimed:
-        since = run.run_at if not run.attempt else max(run.run_at, run.updated_at)  # it was queued again then
+        since = (
+            run.run_at if not run.attempt else max(run.run_at, run.updated_at)
+        )  # the time at which it was queued again
         uow.notes.append((run.organisation, run.task, CLAIMED, after.updated_at - since))
         return
     took_ms = -1
@@ -93,7 +95,7 @@ def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
 
 
 def child_result(run: Run) -> str:
-    """Return how a child ended, as its parent's step keeps it."""
+    """Return the result of a child, as JSON for its parent's step."""
     ended = {
         "state": run.state,
         "output": msgspec.Raw((run.output or "null").encode()),
@@ -104,14 +106,14 @@ def child_result(run: Run) -> str:
 
 
 def unblock(uow: UnitOfWork, run: Run, blocker: Blocker) -> Run:
-    """Take away something that the run waits for, if it does."""
+    """Remove a blocker of the run, if the run waits for it; return the run."""
     if run.state is State.SUSPENDED and blocker in _decode_blockers(run.blocked_on):
         return move(uow, run, Unblocked(blocker), unblocked=blocker)
     return run
 
 
 def change(uow: UnitOfWork, before: Run, after: Run, kind: str | None = None, data: str = "") -> Run:
-    """Keep a change that is no transition: a new version, and a line of history if `kind` names one."""
+    """Save a change that is no transition: a new version, and with `kind` a line of history."""
     assert after.state is before.state, "states change by events"
     after = replace(
         after,

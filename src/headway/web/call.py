@@ -16,7 +16,7 @@ from headway.kernel.authority import EVERYBODY, Origin, Principal
 from headway.kernel.permissions import NEEDS, Effect, lacking, may, of_start
 from headway.protocol.runs import StartRun
 from headway.runs.idempotency import RequestKey, request_key
-from headway.runs.runs import Started
+from headway.runs.runs import StartResult
 from headway.runs.services import OrganisationServices
 from headway.web.context import ServerContext
 from headway.web.disconnect import CancelOnDisconnect, Receive
@@ -220,7 +220,7 @@ class StartGate:
         self.check(call, *effects)
         return Permit(call.server.limiter)
 
-    async def start(self, call: Call, spec: StartRun) -> Started:
+    async def start(self, call: Call, spec: StartRun) -> StartResult:
         """Start a run, or find the one of an earlier start with the same Idempotency-Key or dedupe key.
 
         Raises Draining, Forbidden, BadParameter (Idempotency-Key), and the errors of `Runs.start`.

@@ -14,7 +14,7 @@ from headway.protocol import runs as wire
 from headway.protocol.values import invalid
 from headway.runs.filters import to_filter
 from headway.runs.idempotency import RequestKey
-from headway.runs.runs import Started
+from headway.runs.runs import StartResult
 from headway.web import present, problem
 from headway.web.answers import TokenCompletion
 from headway.web.call import Call, StartGate, StartPolicy, effects_of, etag, version_of
@@ -42,7 +42,7 @@ async def start(call: Call) -> Reply:
     return accepted(started, validated=spec.validate_only)
 
 
-def accepted(started: Started, *applied: tuple[bytes, bytes], validated: bool = False) -> Reply:
+def accepted(started: StartResult, *applied: tuple[bytes, bytes], validated: bool = False) -> Reply:
     """Return the reply to a start: 202 for a new run, 200 for an existing one or a check alone."""
     run = started.run
     headers = (*applied, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
@@ -53,7 +53,7 @@ def accepted(started: Started, *applied: tuple[bytes, bytes], validated: bool = 
     return Reply(200, present.run_json(run), (*headers, REPLAYED) if started.replayed else headers)
 
 
-async def _patiently(call: Call, started: Started) -> Reply:
+async def _patiently(call: Call, started: StartResult) -> Reply:
     wait_ms = call.preferred_wait_ms()
     if wait_ms is None:
         return accepted(started, *((ASYNC,) if call.prefers_async() else ()))
@@ -91,13 +91,13 @@ async def start_batch(call: Call) -> Reply:
     asked = call.asked(wire.StartBatch)
     with GATE.permit(call, *{effect: None for spec in asked.runs for effect in effects_of(spec)}):
         outcomes = await call.service.runs.start_batch(asked, call.request_key())
-    replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
+    replayed = any(isinstance(outcome, StartResult) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
     return json(wire.BatchOut(data=items), 200, *((REPLAYED,) if replayed else ()))
 
 
-def _item(outcome: Started | HeadwayError, index: int) -> wire.BatchItem:
-    if isinstance(outcome, Started):
+def _item(outcome: StartResult | HeadwayError, index: int) -> wire.BatchItem:
+    if isinstance(outcome, StartResult):
         return wire.BatchItem(status=202 if outcome.created else 200, run=present.run_out(outcome.run))
     return wire.BatchItem(status=outcome.status, error=problem.document(outcome, f"/v1/runs:batch#/runs/{index}"))
 
@@ -272,7 +272,7 @@ async def retry(call: Call) -> Reply:
     reason = Reason(code="retried", message=asked.reason, actor=call.actor(asked.actor))
     run = await call.service.runs.retry(call.run_id(), reason, key, from_scratch=asked.from_scratch)
     replayed = key is not None and key.replayed
-    return accepted(Started(run, created=not replayed, replayed=replayed))
+    return accepted(StartResult(run, created=not replayed, replayed=replayed))
 
 
 async def _check_repeat(call: Call) -> None:

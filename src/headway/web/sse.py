@@ -20,7 +20,7 @@ from headway.kernel.event import Event
 from headway.kernel.run import FINAL, Run
 from headway.protocol.times import to_text
 from headway.protocol.workers import StopSignal
-from headway.runs.history import Ended, Progressed, Snapshot, WatchItem
+from headway.runs.history import ProgressChange, Snapshot, WatchEnd, WatchItem
 from headway.web import present
 from headway.web.call import Call, number
 from headway.web.disconnect import CancelOnDisconnect
@@ -119,12 +119,12 @@ def _run_frame(frames: Frames, after: int | None, item: WatchItem | None) -> byt
     match item:
         case Event():
             return b"id: %d\n%b" % (item.seq, frames.line(item))
-        case Progressed():
+        case ProgressChange():
             return _progress(item.run)
         case Snapshot():
             # A client resumes after the last id that it has, so this one must not skip events that are still to be sent.
             return _snapshot(item.run, frames, item.run.seq if after is None else after)
-        case Ended():
+        case WatchEnd():
             return _end(item.run)
         case None:
             return KEEPALIVE

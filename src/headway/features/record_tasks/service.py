@@ -38,7 +38,7 @@ from headway.protocol import record_tasks as wire
 from headway.protocol.runs import StartRun
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey
-from headway.runs.runs import Runs, Started
+from headway.runs.runs import Runs, StartResult
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 from headway.vault import NotOpened, Vault
@@ -205,7 +205,7 @@ class RecordTasks:
         found = await self._store.read.ask(lambda database, _: storage.read_errors(database, run_id, after, limit + 1))
         return found[:limit], len(found) > limit
 
-    async def run_failed(self, run_id: str, request: RequestKey | None = None) -> Started:
+    async def run_failed(self, run_id: str, request: RequestKey | None = None) -> StartResult:
         """Start a run over the records alone that failed in an earlier one, which must have come to its end."""
         run = await self._runs.get(run_id)
         await self.get(run.task)

@@ -22,7 +22,7 @@ from headway.protocol.runs import BulkAction
 from headway.runs import control
 from headway.runs.built_in.task import built_in
 from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
-from headway.runs.continuing import Inherited
+from headway.runs.continuing import InheritedSteps
 from headway.runs.filters import to_filter
 from headway.runs.service import Service
 from headway.runs.stopping import finish
@@ -127,7 +127,7 @@ def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSo
     verb = action.action
     reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
     for run_id in ids:
-        if uow.local(Inherited).steps >= INHERITED:
+        if uow.local(InheritedSteps).steps >= INHERITED:
             break
         upto = run_id
         run = uow.run(run_id)

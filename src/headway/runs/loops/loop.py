@@ -1,10 +1,10 @@
-"""Start, tick, stop: the one shape that all loops have."""
+"""Loop: repeated ticks of one job, with wake-ups, back-off and restart."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 from headway.clock import Clock
 from headway.errors import Unavailable
@@ -12,32 +12,32 @@ from headway.notify.events import CommitEvent, Dispatcher, LaneClosed, Timer
 
 log = logging.getLogger("headway.loops")
 
-LONGEST_S = 30.0
-"""Loops sleep by the monotonic clock: if the wall clock jumps ahead, what has come due with it waits no longer than this."""
-BACK_OFF_S = 1.0
-"""After a tick that failed; doubled up to a minute, unless it is only the store that is not available."""
+LONGEST_S: Final = 30.0
+"""Longest sleep in seconds, by the monotonic clock; bounds delays after the wall clock was set ahead."""
+BACK_OFF_S: Final = 1.0
+"""Pause after a failed tick, doubled up to a minute unless the store is unavailable."""
 
 
 class Ticking(Protocol):
-    """What a loop does."""
+    """Job of a loop."""
 
     name: str
     wakes_on: tuple[type[CommitEvent], ...]
-    """After-commit events after which there may be something to do."""
+    """After-commit events that may make a tick due."""
 
     async def tick(self) -> int | None:
-        """Do what is due; return in how many milliseconds there is more to do, or None if only a wake-up will tell."""
+        """Do all due work; return the milliseconds until the next tick, or None to wait for a wake-up."""
         ...
 
 
 class Loop:
-    """Calls `tick` when it is due, and earlier when woken. A tick that fails is logged and tried again later.
+    """Calls `tick` when it is due, and earlier when woken. A failed tick is logged and repeated later.
 
-    It goes on until it is stopped: whatever a tick raises, and if the loop itself fails.
+    The loop runs until it is stopped, whatever a tick raises and even if the loop itself fails.
     """
 
     def __init__(self, ticking: Ticking, *, longest_s: float = LONGEST_S, back_off_max_s: float = 60.0) -> None:
-        """It ticks once in `longest_s` at least; after failures it waits no longer than `back_off_max_s`."""
+        """`longest_s` is the longest interval of ticks, `back_off_max_s` the longest pause after failures, in seconds."""
         self.ticking = ticking
         self._longest_s = longest_s
         self._back_off_max_s = back_off_max_s
@@ -54,7 +54,7 @@ class Loop:
         self._task.add_done_callback(self._ended)
 
     def subscribe(self, events: Dispatcher, clock: Clock) -> None:
-        """Be woken by the events of the loop: by timers at their moment, by others at once."""
+        """Subscribe to the events in `wakes_on`: timers wake the loop at their time, others at once."""
 
         def wake(event: CommitEvent) -> None:
             self.wake(event.at_ms - clock.now_ms() if isinstance(event, Timer | LaneClosed) else 0)
@@ -63,21 +63,21 @@ class Loop:
             events.subscribe(kind, wake)
 
     def wake(self, in_ms: int = 0) -> None:
-        """Tick in `in_ms` at the latest."""
+        """Tick in `in_ms` milliseconds at the latest."""
         at = asyncio.get_running_loop().time() + max(0, in_ms) / 1000
         if self._sleeps_until is None or at < self._sleeps_until:
             self._sleeps_until = at
             self._woken.set()
 
     async def stop(self) -> None:
-        """End; a tick that is under way is finished by its transaction or not at all."""
+        """Cancel the loop; a tick in progress is finished by its transaction or not at all."""
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Begin again, unless somebody has told it to end."""
+        """Restart the loop, unless it was stopped."""
         if task.cancelled():
             return
         log.critical("loops.ended loop=%s: it begins again", self.ticking.name, exc_info=task.exception())
@@ -90,7 +90,7 @@ class Loop:
             self.start()
 
     async def _tick(self) -> int | None:
-        """Tick; if what it waits for was cancelled, it is not this loop that is to end."""
+        """Tick; the cancellation of an awaited future, instead of this task, becomes a RuntimeError."""
         try:
             return await self.ticking.tick()
         except asyncio.CancelledError as error:
@@ -105,12 +105,12 @@ class Loop:
         available = True
         while True:
             self._woken.clear()
-            self._sleeps_until = loop.time() + self._longest_s  # what wakes us while we tick sets this lower
+            self._sleeps_until = loop.time() + self._longest_s  # wake-ups during the tick lower it
             try:
                 next_ms = await self._tick()
                 back_off = BACK_OFF_S
                 available = True
-            except Unavailable as error:  # no fault of this loop's; said once
+            except Unavailable as error:  # logged once
                 if available:
                     log.warning("loops.later loop=%s error=%s", self.ticking.name, error)
                 available = False

@@ -1,4 +1,4 @@
-"""Removes what retention lets go: finished runs, the memory of old requests, and rows of features."""
+"""Removal of expired rows: runs, idempotency and dedupe keys, tombstones, rates, workers, and rows of features."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from headway.kernel.retention import removable
+from headway.kernel.lifecycle import removable
 from headway.notify.events import CommitEvent
 from headway.runs.service import Service
 from headway.store.command import Command
@@ -25,7 +25,7 @@ GONE_MS: Final = 86_400_000
 log = logging.getLogger("headway.pruner")
 
 
-class RemoveExpired(Command[int]):
+class RemoveExpiredRuns(Command[int]):
     """Removal of a chunk of expired runs; the result is their number."""
 
     def apply(self, uow: UnitOfWork) -> int:
@@ -64,7 +64,7 @@ class Pruner:
 
     async def tick(self) -> int | None:
         """Remove all expired rows, a chunk in each transaction; return the milliseconds until the next tick."""
-        while (removed := await self._store.write(RemoveExpired())) == CHUNK:
+        while (removed := await self._store.write(RemoveExpiredRuns())) == CHUNK:
             self.removed += removed
         self.removed += removed
         for feature in self._service.features:

@@ -67,7 +67,7 @@ class Rescuer:
         self._deadline_ms = deadline_ms if self._deadline_ms is None else min(self._deadline_ms, deadline_ms)
 
     async def tick(self) -> int | None:
-        """End what has lapsed or is overdue; return the milliseconds until the next tick."""
+        """End lapsed sessions and overdue runs; return the milliseconds until the next tick."""
         store, sessions = self._store, self._service.sessions
         store.check_space()
         for session in sessions.lapsed():
@@ -77,10 +77,10 @@ class Rescuer:
                 log.info("worker.heard worker_id=%s", session.worker_id)
             elif lost:
                 log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
-            else:  # nothing is lost: as a rule it was told to go, and had handed everything back
+            else:  # as a rule it was drained, and had handed all runs back
                 log.info("worker.gone worker_id=%s", session.worker_id)
         while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
-            passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
+            passed, self._deadline_ms = self._deadline_ms, None  # a deadline that is noted meanwhile is kept
             unheard_ms = sessions.clock.unheard_ms()
             try:
                 next_ms = await store.write(EndOverdue(unheard_ms))
