@@ -161,7 +161,6 @@ class Registrar:
 
         schema = json(said.input_schema, "input_schema")
         await self._schemas.declare(schema, space.organisation, f"{where}/input_schema")
-        await self._schemas.rest()
 
         def ms(text: str | None, field: str) -> int | None:
             return None if text is None else duration(text, f"{where}/{field}")

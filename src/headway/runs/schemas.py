@@ -101,7 +101,7 @@ class Schemas:
             return Question(schema, text, pointer, refuted=True)
         raise refused(pointer, checking.faults(known.validator, value))
 
-    async def rest(self) -> None:
+    async def yield_when_busy(self) -> None:
         """Yield to the event loop if much was checked since the last yield; call it between two checks."""
         if self.spent > TOGETHER_MAX:
             self.spent = 0.0
@@ -147,6 +147,7 @@ class Schemas:
             raise _unusable(pointer, error.errors[0]["message"]) from None
         if known.too_costly is not None:
             raise too_costly(known.too_costly, pointer, "the schema")
+        await self.yield_when_busy()
         if known.validator is not None:
             return
         async with self._children.turn(organisation) as child:

@@ -85,7 +85,10 @@ class Service:
         self.run_factory = RunFactory(store.definitions, store.clock, self.ids, self.schemas, settings)
         self.reports = ReportProcessor(self.run_factory, signer, settings)
         self.features = tuple(features)
+        self._makers = {kind: make for each in features for kind, make in each.parts.items()}
         self._parts: dict[type, Any] = {}
+        self.noun_makers = {kind: make for each in features for kind, make in each.nouns.items()}
+        """Class → function that makes its object for one organisation; used by `OrganisationServices.get`."""
         declarations = [each.declarations(self) for each in features if each.declarations is not None]
         self.leases = Leases(store, self.sessions, settings.lease_ms)
         self.registrar = Registrar(store, self.schemas, self.ids, settings, declarations)
@@ -113,8 +116,7 @@ class Service:
     def part(self, kind: type[T]) -> T:
         """Return a feature's object for all organisations, made when it is first asked for."""
         if kind not in self._parts:
-            make = next(each.parts[kind] for each in self.features if kind in each.parts)
-            self._parts[kind] = make(self)
+            self._parts[kind] = self._makers[kind](self)
         return cast(T, self._parts[kind])
 
     @property

@@ -1,8 +1,8 @@
 """Organisation-scoped services: each is bound to one organisation and reaches no other.
 
-A surface holds the services of its caller and nothing else, so that it cannot reach another organisation by mistake. What
-is not one's own is not there: it is answered with the words for what does not exist. Names come in and go out as the
-organisation calls things; how they are kept is `kernel.space`.
+A surface holds the services of its caller and nothing else, so that it cannot reach another organisation by mistake. An
+object of another organisation is answered like one that does not exist. Arguments and results have the organisation's own
+names; stored names are qualified (`kernel.space`).
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class OrganisationServices:
         """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""
         found = self._nouns.get(kind)
         if found is None:
-            makes = [each.nouns[kind] for each in self._service.features if kind in each.nouns]
-            if not makes:
+            make = self._service.noun_makers.get(kind)
+            if make is None:
                 raise LookupError(f"no feature of this service has {kind.__name__}")
-            found = self._nouns[kind] = makes[0](self._service, self.organisation)
+            found = self._nouns[kind] = make(self._service, self.organisation)
         return cast(T, found)

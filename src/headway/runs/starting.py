@@ -62,12 +62,8 @@ class RunFactory:
         if question is not None:
             await self._schemas.judge(question, space.organisation)
         if self._schemas.spent > TOGETHER_MAX:
-            await self._schemas.rest()
+            await self._schemas.yield_when_busy()
         return draft
-
-    async def rest(self) -> None:
-        """Yield to the event loop between two of many drafts."""
-        await self._schemas.rest()
 
     def draft_at_once(
         self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False

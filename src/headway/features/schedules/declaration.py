@@ -25,6 +25,7 @@ from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.protocol.values import invalid
 from headway.protocol.workers import RegisterWorker
+from headway.runs.schemas import Schemas
 from headway.runs.stopping import finish
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
@@ -37,8 +38,9 @@ log = logging.getLogger("headway.schedules")
 class ScheduleDeclarations:
     """Reading of the schedules that workers declare at registration, for all organisations."""
 
-    def __init__(self, store: Store, scheduler: Scheduler, ids: IdSource, settings: Settings) -> None:
+    def __init__(self, store: Store, scheduler: Scheduler, schemas: Schemas, ids: IdSource, settings: Settings) -> None:
         self._store = store
+        self._schemas = schemas
         self._scheduler = scheduler
         self._ids = ids
         self._settings = settings
@@ -61,7 +63,7 @@ class ScheduleDeclarations:
                 fields = said(spec, self._settings)
                 schedule = checked(Schedule(id="", organisation=space.organisation, **fields))  # type: ignore[arg-type]
                 self._scheduler.drafted(schedule, schedule.labels, replace(task, active=True))
-                await self._scheduler.rest()
+                await self._schemas.yield_when_busy()
             except HeadwayError as error:
                 raise _at(error, index) from None
             found[spec.name] = declared(schedule, started_at)

@@ -60,7 +60,7 @@ SCHEDULES: Final = Feature(
         )
     },
     declarations=lambda service: ScheduleDeclarations(
-        service.store, service.part(Scheduler), service.ids, service.settings
+        service.store, service.part(Scheduler), service.schemas, service.ids, service.settings
     ),
     routes=routes.ROUTES,
     loops=(SchedulerLoop,),

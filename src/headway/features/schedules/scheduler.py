@@ -79,10 +79,6 @@ class Scheduler:
         """(outcome, why) → number of slots, since this server began."""
         store.events.subscribe(SlotsDecided, self._count)
 
-    async def rest(self) -> None:
-        """Yield to the event loop between the checks of many schedules' inputs."""
-        await self._drafter.rest()
-
     async def settle_due(self) -> int:
         """Decide about slots that are due, as many as fit into one transaction; return the number of their schedules."""
         return await self._store.write(SettleDue(self))
