@@ -1008,7 +1008,7 @@ MUTANTS = (
     ),
     Mutant(
         "request-keys-of-all", "KeyedCommand.__init__",
-        "space.inside(request.key)", "request.key",
+        "namespace.qualify(request.key)", "request.key",
         OTHERS + "test_the_same_names_in_two_organisations_never_meet",
     ),
     Mutant(

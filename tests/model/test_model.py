@@ -18,9 +18,9 @@ from tests.harness import START, declare, on_disk, on_postgres, raw, spec
 from tests.model.reference import FINAL, LEASED, Reference
 
 from headway.errors import HeadwayError
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import Reason
-from headway.kernel.space import Space
 from headway.protocol import workers as wire
 from headway.protocol.runs import PatchRun, SignalRun
 from headway.protocol.times import to_text
@@ -388,7 +388,7 @@ class Life(RuleBasedStateMachine):
             "deadline",
             "ended",
         )
-        inside = Space(self.harness.organisation).inside
+        inside = Namespace(self.harness.organisation).qualify
         runs = [run | {"queue": inside(run["queue"])} for _, run in sorted(self.model.runs.items())]
         expected = [tuple(run[field] for field in fields) for run in runs]
         assert expected == self.harness.sql(

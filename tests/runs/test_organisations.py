@@ -8,9 +8,9 @@ import pytest
 from tests.harness import declare, key, make_organisation, raw, spec
 
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
+from headway.kernel.namespace import MARK, Namespace
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import Reason, State
-from headway.kernel.space import MARK, Space
 from headway.protocol import workers as wire
 from headway.protocol.runs import PatchRun, RunQuery, SignalRun, StartBatch, Terminate
 from headway.runs.built_in import bulk
@@ -255,7 +255,7 @@ async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(harness):
                 counts = await services.runs.count(wanted, group)
                 assert len(fit) == sum(counts.values())
                 assert not [name for name in counts if MARK in name]
-            stored = services.space.wanted(wanted)
+            stored = services.namespace.wanted(wanted)
             assert sorted(fit) == await harness.store.read.ids(stored, "", 1000)
 
 
@@ -636,12 +636,16 @@ async def test_why_a_run_waits_is_said_in_its_organisations_own_names(harness):
 @pytest.mark.parametrize("name", ["t", "", "7:order", f"2{MARK}t", f"1{MARK}", f"1{MARK}1{MARK}t", "ü"])
 def test_names_go_in_and_out_unchanged_and_no_two_are_kept_alike(name):
     for number in (1, 2, 22):
-        space = Space(number)
-        stored = space.inside(name)
-        assert (name, number) == (Space.outside(stored), Space.owner(stored))
-        others = {Space(other).inside(text) for other in (1, 2, 22) for text in ("t", "", "7:order", f"2{MARK}t", "ü")}
-        assert number == 1 or stored not in {Space(1).inside(text) for text in (name, stored)}
-        assert not any(Space.owner(one) == number and Space.outside(one) != name for one in others if one == stored)
+        namespace = Namespace(number)
+        stored = namespace.qualify(name)
+        assert (name, number) == (Namespace.unqualify(stored), Namespace.owner(stored))
+        others = {
+            Namespace(other).qualify(text) for other in (1, 2, 22) for text in ("t", "", "7:order", f"2{MARK}t", "ü")
+        }
+        assert number == 1 or stored not in {Namespace(1).qualify(text) for text in (name, stored)}
+        assert not any(
+            Namespace.owner(one) == number and Namespace.unqualify(one) != name for one in others if one == stored
+        )
 
 
 async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(harness):

@@ -32,8 +32,8 @@ from headway.features.record_tasks import runs as record_runs
 from headway.features.record_tasks import sending
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.external.database import Databases
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import Reason
-from headway.kernel.space import Space
 from headway.outbound.egress import EgressPolicy
 from headway.protocol import record_tasks as wire
 from headway.protocol import tables as table_wire
@@ -737,7 +737,7 @@ async def test_record_tasks_of_two_organisations_do_not_meet(record_harness):
     await record_harness.execute(run)
     with pytest.raises(NotFound):
         await harness.service.of(2).get(RecordTasks).errors(run.id)
-    assert Space.outside(run.task) == "T"
+    assert Namespace.unqualify(run.task) == "T"
 
 
 async def test_errors_go_with_their_run(record_harness):

@@ -13,8 +13,8 @@ from tests.store.faulty import faulty_world
 
 from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
 from headway.kernel.event import Event
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import Page, RunFilter
-from headway.kernel.space import Space
 from headway.notify.events import StorageRegained
 from headway.protocol import workers as wire
 from headway.runs.history import Snapshot, WatchEnd
@@ -205,7 +205,7 @@ async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at
     pair.b.store.peers._on_message = lambda message: None
     await pair.a.queues.limit("q", 1)
     await pair.a.queues.pause("q", paused=True)
-    await pair.b.store.know(Space(1), ["t"])
+    await pair.b.store.know(Namespace(1), ["t"])
     await pair.b.start(queue="q")
     for _ in range(DEFINED_EVERY):
         await pair.pulse()

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from headway.kernel.authority import OPERATING, RESERVED, Principal, Scope
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 
 Effect = Literal[
@@ -124,7 +124,7 @@ def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: st
 
 def within(principal: Principal, queue: str) -> bool:
     """Return whether the principal's key may use a queue (a qualified name); a key without queues may use all."""
-    return principal.queues is None or queue in map(Space(principal.organisation).inside, principal.queues)
+    return principal.queues is None or queue in map(Namespace(principal.organisation).qualify, principal.queues)
 
 
 def declares_beyond(principal: Principal, task: Task, known: Task | None) -> bool:

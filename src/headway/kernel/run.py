@@ -104,7 +104,7 @@ class Run(msgspec.Struct, frozen=True):
     version: int
     """ETag, raised by every change."""
     organisation: int = 1
-    """Owner. Stored names of task, queue and key contain the organisation (see `kernel.space`)."""
+    """Owner. Stored names of task, queue and key contain the organisation (see `kernel.namespace`)."""
 
     @property
     def final(self) -> bool:

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from headway.kernel.admission import Headroom, Live, in_fair_order
 from headway.kernel.lifecycle import Claimed, Errored, Event
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import PARKED, DamagedRun, Run, RunError, State
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.protocol.workers import Lease
@@ -71,7 +71,7 @@ def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
     For a shared task these are the queues of the same name in every organisation.
     """
     queue, task = lane
-    return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
+    return task in tasks and (not queues or queue in queues or Namespace.unqualify(queue) in queues)
 
 
 def is_limited(task: Task) -> bool:
@@ -148,7 +148,7 @@ def _take(uow: UnitOfWork, wanted: Claim) -> list[Run]:
 
 def _several(uow: UnitOfWork, lanes: Iterable[Lane]) -> bool:
     """Return whether the lanes belong to more than one organisation."""
-    return len(uow.definitions.organisations) > 1 and len({Space.owner(queue) for queue, _ in lanes}) > 1
+    return len(uow.definitions.organisations) > 1 and len({Namespace.owner(queue) for queue, _ in lanes}) > 1
 
 
 def _claim_freely(uow: UnitOfWork, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
@@ -251,7 +251,7 @@ def _in_turn(
         return _candidates(uow, limit, plain, lanes, headroom, capacity)
     owners: dict[int, list[Lane]] = {}
     for lane in lanes:
-        owners.setdefault(Space.owner(lane[0]), []).append(lane)
+        owners.setdefault(Namespace.owner(lane[0]), []).append(lane)
     found: list[Run] = []
     left = False
     for own in owners.values():
@@ -351,7 +351,7 @@ def unpark_freed(uow: UnitOfWork, freed: list[tuple[str, str]]) -> None:
         free = min(headroom.of_key(uow.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
-        owns = Space(Space.owner(key)).owns
+        owns = Namespace(Namespace.owner(key)).owns
         # In every queue, since one may be paused or without workers; the claim parks surplus runs again.
         for queue in filter(owns, queues or [queue for queue, _ in uow.definitions.lanes_of(task)]):
             for run in uow.seen(uow.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
@@ -410,14 +410,14 @@ def _leases(uow: UnitOfWork, runs: list[Run]) -> list[Lease]:
     return [
         Lease(
             run_id=run.id,
-            task=Space.outside(run.task),
+            task=Namespace.unqualify(run.task),
             epoch=run.epoch,
             attempt=run.attempt,
             max_attempts=run.max_attempts,
             input=_EMPTY if run.input == "{}" else msgspec.Raw(run.input.encode()),
             crashes=run.crashes,
             name=run.name,
-            key=None if run.key is None else Space.outside(run.key),
+            key=None if run.key is None else Namespace.unqualify(run.key),
             parent_id=run.parent_id,
             root_id=run.root_id,
             labels=_EMPTY if run.labels == "{}" else msgspec.Raw(run.labels.encode()),

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from headway.errors import AlreadyCompleted, Damaged, InvalidState, Protected, TaskInactive, UnknownTask
 from headway.kernel.lifecycle import Held, Rescheduled, Resumed, expires_at
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import FINAL, TOKEN_WAIT, Blocker, DamagedRun, Reason, Run, State
-from headway.kernel.space import Space
 from headway.protocol.runs import PatchRun
 from headway.runs import continuing, stopping
 from headway.runs.claiming import free_key
@@ -72,8 +72,8 @@ def retry(uow: UnitOfWork, run: Run, new_id: str, reason: Reason, *, from_scratc
         raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
     if isinstance(run, DamagedRun):
         raise Damaged(f"the run's {', '.join(run.damaged)} cannot be read")
-    task, name = uow.task(run.task), Space.outside(run.task)
-    if not Space(run.organisation).may_start(task):
+    task, name = uow.task(run.task), Namespace.unqualify(run.task)
+    if not Namespace(run.organisation).may_start(task):
         raise UnknownTask(f"no worker has declared a task named {name!r}", task=name)
     if not task.active:
         raise TaskInactive(f"the task {name!r} is not active")
@@ -138,7 +138,7 @@ def patch(uow: UnitOfWork, run: Run, patch: PatchRun, run_at: int | UnsetType, k
     if run_at is not UNSET:
         _check_unclaimed(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
     if "queue" in changes:
-        changes["queue"] = Space(run.organisation).inside(str(changes["queue"]))
+        changes["queue"] = Namespace(run.organisation).qualify(str(changes["queue"]))
         uow.queue(changes["queue"])
     if patch.labels is not UNSET:
         changes["labels"] = _encode(patch.labels).decode()

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from headway.errors import Unavailable
 from headway.kernel.event import Event, Result
 from headway.kernel.history import Attempt, attempts
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import LEASED, Run, State
 from headway.kernel.situation import CurrentAttempt, ended, running
-from headway.kernel.space import Space
 from headway.kernel.waiting import Cause, Facts, causes
 from headway.kernel.worker import Queue
 from headway.notify.local import EVERY
@@ -74,9 +74,9 @@ WatchItem = Snapshot | Event | ProgressChange | WatchEnd
 class History:
     """Reads of the history of one organisation's runs."""
 
-    def __init__(self, store: Store, runs: Runs, sessions: Sessions, leases: Leases, space: Space) -> None:
+    def __init__(self, store: Store, runs: Runs, sessions: Sessions, leases: Leases, namespace: Namespace) -> None:
         self._store = store
-        self._space = space
+        self._namespace = namespace
         self._runs = runs
         self._sessions = sessions
         self._leases = leases
@@ -117,11 +117,11 @@ class History:
         With `named` false the worker is given by its id only. Raises RunNotFound or RunPurged.
         """
         run = await self._runs.kept(run_id)
-        space, now_ms = self._space, self._store.clock.now_ms()
+        namespace, now_ms = self._namespace, self._store.clock.now_ms()
         work = await self._work(run)
         if work is not None and not named:
             work = replace(work, worker="")
-        task, shown = space.task(self._store.definitions.task(run.task)), space.run(run)
+        task, shown = namespace.task(self._store.definitions.task(run.task)), namespace.run(run)
         if run.state in LEASED and work is not None:
             return shown, running(shown, task, work, now_ms), work
         if run.final:
@@ -131,14 +131,14 @@ class History:
             facts = await self._facts(run)
         else:
             facts = Facts(run, task, _queue(self._store, run), 0, 0, 0, 0, 0, 0, 0, None)
-        return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
+        return shown, causes(replace(facts, run=shown, task=task, queue=namespace.queue(facts.queue))), work
 
     async def _work(self, run: Run) -> CurrentAttempt | None:
         """Return the present or last attempt; of a worker of another organisation without its name."""
         tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
         if not tried:
             return None
-        last, own = tried[-1], self._space.organisation
+        last, own = tried[-1], self._namespace.organisation
         worker = await self._store.read.worker(last.worker_id)
         standing = await self._leases.health(last.worker_id, own) if run.state in LEASED else None
         if worker is not None and worker.organisation == own:
@@ -174,7 +174,7 @@ class History:
             else:
                 break
         running_of_task = sum(count for of_task, _, _, count in live if of_task == run.task)
-        if task.concurrency is not None and not self._space.owns(task.name):
+        if task.concurrency is not None and not self._namespace.owns(task.name):
             # The number of other organisations' runs is not shown.
             running_of_task = min(running_of_task, task.concurrency)
         return Facts(
@@ -285,7 +285,7 @@ class History:
 
         Events of other organisations are passed over: a page may be empty although there are more.
         """
-        return await self._store.read.feed(self._space.organisation, after, size, run_ids, bytes_max)
+        return await self._store.read.feed(self._namespace.organisation, after, size, run_ids, bytes_max)
 
     async def last_position(self) -> int:
         """Return the last position of the feed."""

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from headway.errors import IdempotencyKeyReused
-from headway.kernel.space import Space
+from headway.kernel.namespace import Namespace
 from headway.store.command import Command
 from headway.store.unit_of_work import UnitOfWork
 
@@ -75,10 +75,10 @@ class Creation(Repeatable[str]):
 class KeyedCommand(Command[T]):
     """A command under an idempotency key: applied at the first request, replayed at the same one later."""
 
-    def __init__(self, command: Repeatable[T], request: RequestKey, space: Space) -> None:
+    def __init__(self, command: Repeatable[T], request: RequestKey, namespace: Namespace) -> None:
         self._command = command
         self._request = request
-        self._key = space.inside(request.key)
+        self._key = namespace.qualify(request.key)
         self.keys = (self._key,)
         self.run_ids = command.run_ids
         self.grows = command.grows
@@ -103,13 +103,13 @@ class KeyedCommand(Command[T]):
         return result
 
 
-def keyed(command: Repeatable[T], request: RequestKey | None, space: Space) -> Command[T]:
+def keyed(command: Repeatable[T], request: RequestKey | None, namespace: Namespace) -> Command[T]:
     """Return the command under the request's idempotency key, if it has one."""
-    return command if request is None else KeyedCommand(command, request, space)
+    return command if request is None else KeyedCommand(command, request, namespace)
 
 
 def once(
-    uow: UnitOfWork, request: RequestKey | None, space: Space, work: Callable[[UnitOfWork], list[str]]
+    uow: UnitOfWork, request: RequestKey | None, namespace: Namespace, work: Callable[[UnitOfWork], list[str]]
 ) -> tuple[list[str], bool]:
     """Return the lines of the reply, and whether they are those of an earlier request with the same key.
 
@@ -117,7 +117,7 @@ def once(
     """
     if request is None:
         return work(uow), False
-    key = space.inside(request.key)
+    key = namespace.qualify(request.key)
     known = uow.reply(key)
     if known is not None:
         fingerprint, reply = known
@@ -130,6 +130,6 @@ def once(
     return lines, False
 
 
-def keys_of(request: RequestKey | None, space: Space) -> tuple[str, ...]:
+def keys_of(request: RequestKey | None, namespace: Namespace) -> tuple[str, ...]:
     """Return the keys that the writer looks up beforehand."""
-    return () if request is None else (space.inside(request.key),)
+    return () if request is None else (namespace.qualify(request.key),)

@@ -13,9 +13,9 @@ from headway.config import Settings
 from headway.errors import Forbidden, InvalidInput
 from headway.ids import IdSource
 from headway.kernel.authority import RESERVED, Principal
+from headway.kernel.namespace import Namespace
 from headway.kernel.permissions import declares_beyond
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.kernel.task import Limit, Retention, RetryPolicy, Task
 from headway.kernel.worker import Worker
 from headway.protocol import workers as wire
@@ -51,7 +51,7 @@ class DeclarationReader(Protocol):
     """A feature's reader of registrations."""
 
     async def read(
-        self, asked: wire.RegisterWorker, tasks: Mapping[str, Task], space: Space, started_at: int
+        self, asked: wire.RegisterWorker, tasks: Mapping[str, Task], namespace: Namespace, started_at: int
     ) -> FeatureDeclaration:
         """Return the feature's part of a registration, checked; `tasks` has the declared tasks by the worker's names."""
         ...
@@ -77,13 +77,13 @@ class Register(Command[list[str]]):
     tasks: list[Task]
     queues: list[str]
     """Qualified names."""
-    space: Space
+    namespace: Namespace
     by: Principal
     declared: list[FeatureDeclaration]
 
     def apply(self, uow: UnitOfWork) -> list[str]:
         """Raise Forbidden for tasks, and parts of features, in other queues than those of the worker's key."""
-        own = _define(uow, self.tasks, self.space, self.by)
+        own = _define(uow, self.tasks, self.namespace, self.by)
         for queue in self.queues:
             uow.queue(queue)
         uow.save_worker(self.worker)
@@ -111,7 +111,7 @@ class Registrar:
     async def register(
         self,
         asked: wire.RegisterWorker,
-        space: Space,
+        namespace: Namespace,
         server_id: str | None,
         by: Principal,
         *,
@@ -122,11 +122,11 @@ class Registrar:
         if not built_in:
             _refuse_reserved(asked.tasks)
         now_ms = self._store.clock.now_ms()
-        tasks = [await self._declared(declaration, space, now_ms) for declaration in asked.tasks]
+        tasks = [await self._declared(declaration, namespace, now_ms) for declaration in asked.tasks]
         started_at = now_ms if asked.started_at is None else min(now_ms, timestamp(asked.started_at, "/started_at"))
-        by_name = {space.outside(task.name): task for task in tasks}
-        declared = [await reader.read(asked, by_name, space, started_at) for reader in self._declarations]
-        queues = list(map(space.inside, asked.queues))
+        by_name = {namespace.unqualify(task.name): task for task in tasks}
+        declared = [await reader.read(asked, by_name, namespace, started_at) for reader in self._declarations]
+        queues = list(map(namespace.qualify, asked.queues))
         names = [task.name for task in tasks]
         worker = Worker(
             id=self._ids.new(now_ms),
@@ -141,18 +141,18 @@ class Registrar:
             created_at=now_ms,
             heard_at=now_ms,
             server_id=server_id,
-            organisation=space.organisation,
+            organisation=namespace.organisation,
         )
-        notices = await self._store.write(Register(worker, tasks, queues, space, by, declared))
+        notices = await self._store.write(Register(worker, tasks, queues, namespace, by, declared))
         for each in declared:
             await each.committed()
         takes: Container[str] = ExecutorTasks(self._store.definitions, executor) if executor else frozenset(names)
         return Registration(worker, frozenset(queues), takes, tuple(notices))
 
-    async def _declared(self, said: wire.TaskDeclaration, space: Space, now_ms: int) -> Task:
+    async def _declared(self, said: wire.TaskDeclaration, namespace: Namespace, now_ms: int) -> Task:
         retry, keep = said.retry, said.retention
         where = f"/tasks/{said.name}"
-        if said.shared and space.organisation != FIRST:
+        if said.shared and namespace.organisation != FIRST:
             raise invalid(f"{where}/shared", "only tasks of the first organisation can be shared with all others")
 
         def json(raw: msgspec.Raw, field: str) -> str:
@@ -160,7 +160,7 @@ class Registrar:
             return canonical(raw, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer=f"{where}/{field}")[0]
 
         schema = json(said.input_schema, "input_schema")
-        await self._schemas.declare(schema, space.organisation, f"{where}/input_schema")
+        await self._schemas.declare(schema, namespace.organisation, f"{where}/input_schema")
 
         def ms(text: str | None, field: str) -> int | None:
             return None if text is None else duration(text, f"{where}/{field}")
@@ -173,12 +173,12 @@ class Registrar:
             )
 
         return Task(
-            name=space.inside(said.name),
+            name=namespace.qualify(said.name),
             title=said.title,
             version=said.version,
             description=said.description,
             executor=said.executor,
-            queue=space.inside(said.queue),
+            queue=namespace.qualify(said.queue),
             priority=said.priority,
             input_schema=schema,
             output_schema=None if said.output_schema is None else json(said.output_schema, "output_schema"),
@@ -218,22 +218,22 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
             raise invalid(f"/tasks/{index}/name", message, "reserved")
 
 
-def _define(uow: UnitOfWork, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:
+def _define(uow: UnitOfWork, tasks: Iterable[Task], namespace: Namespace, by: Principal) -> list[str]:
     """Save the declarations that change a task; return the names of all declared tasks in queues of the worker's key.
 
     Raises Forbidden with every task that the key may not change.
     """
     own, errors = [], []
     for index, task in enumerate(tasks):
-        known = _present(uow, space, task.name)
+        known = _present(uow, namespace, task.name)
         beyond, changed = declares_beyond(by, task, known), _changed(task, known)
         if not beyond:
-            own.append(space.outside(task.name))
+            own.append(namespace.unqualify(task.name))
             if changed is not None:
                 _save(uow, changed)
         elif changed is not None:
             queue = task.queue if known is None else known.queue
-            message = f"{space.outside(task.name)} (queue {space.outside(queue)})"
+            message = f"{namespace.unqualify(task.name)} (queue {namespace.unqualify(queue)})"
             errors.append({"pointer": f"/tasks/{index}", "code": "queue", "message": message})
     if errors:
         names = ", ".join(error["message"] for error in errors)
@@ -245,10 +245,10 @@ def _define(uow: UnitOfWork, tasks: Iterable[Task], space: Space, by: Principal)
     return own
 
 
-def _present(uow: UnitOfWork, space: Space, stored: str) -> Task | None:
+def _present(uow: UnitOfWork, namespace: Namespace, stored: str) -> Task | None:
     """Return the present task of a name: the organisation's own, or one shared with it."""
-    found = map(uow.task_now, space.tasks(space.outside(stored)))
-    return next((task for task in found if task is not None and space.may_start(task)), None)
+    found = map(uow.task_now, namespace.tasks(namespace.unqualify(stored)))
+    return next((task for task in found if task is not None and namespace.may_start(task)), None)
 
 
 def _changed(task: Task, known: Task | None) -> Task | None:
@@ -256,7 +256,7 @@ def _changed(task: Task, known: Task | None) -> Task | None:
     if known is None or known.name != task.name:
         return task
     if known.executor not in wire.EXECUTORS:
-        raise InvalidInput(f"{Space.outside(task.name)!r} is a task that the server executes itself")
+        raise InvalidInput(f"{Namespace.unqualify(task.name)!r} is a task that the server executes itself")
     task = replace(task, active=known.active, created_at=known.created_at)
     return None if replace(task, updated_at=known.updated_at) == known else task
 

@@ -15,10 +15,10 @@ from headway.ids import Signer, canonical_id
 from headway.kernel import lifecycle, progress
 from headway.kernel.authority import EVERYBODY, Principal
 from headway.kernel.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
+from headway.kernel.namespace import Namespace
 from headway.kernel.permissions import NEEDS, Effect, lacking_for_child, of_start, within
 from headway.kernel.query import FIRST
 from headway.kernel.run import FINAL, Blocker, Run, RunError, State
-from headway.kernel.space import Space
 from headway.protocol import workers as wire
 from headway.protocol.runs import StartRun
 from headway.protocol.values import duration, invalid, timestamp
@@ -155,7 +155,7 @@ class ReportProcessor:
         """Check the report of a child as `check` does; an input that takes long is validated in a child process."""
         try:
             _check_name(report.name)
-            draft = await self._drafter.draft(_of_child(report), Space(organisation), run_type="child")
+            draft = await self._drafter.draft(_of_child(report), Namespace(organisation), run_type="child")
             _authorize_child(by, draft, _effects(report))
         except HeadwayError as error:
             return CheckedReport(report, refusal=error, organisation=organisation, by=by)
@@ -181,8 +181,8 @@ class ReportProcessor:
                 case wire.StepFailureReport():
                     return CheckedReport(report, value=_step_failure_value(report))
                 case wire.ChildReport():
-                    spec, space = _of_child(report), Space(organisation)
-                    draft = self._drafter.draft_at_once(spec, space, run_type="child", shared_first=shared)
+                    spec, namespace = _of_child(report), Namespace(organisation)
+                    draft = self._drafter.draft_at_once(spec, namespace, run_type="child", shared_first=shared)
                     _authorize_child(by, draft, _effects(report))
                     return CheckedReport(report, draft=draft, organisation=organisation, by=by)
                 case _:
@@ -289,7 +289,7 @@ class ApplyReports(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
                 if run is None or run.epoch != report.epoch or run.worker_id != self.worker_id:
                     raise LeaseLost
                 if run.organisation != checked.organisation and isinstance(report, wire.ChildReport):
-                    shared = not Space(run.organisation).owns(run.task)
+                    shared = not Namespace(run.organisation).owns(run.task)
                     checked = self.processor.check(report, run.organisation, checked.by, shared=shared)
                 if checked.refusal is not None:
                     raise checked.refusal
@@ -306,7 +306,7 @@ def _authorize_child(by: Principal, draft: NewRun, effects: Iterable[Effect]) ->
     """Raise Forbidden for a child that the worker's key may not start."""
     effect = lacking_for_child(by, effects, draft.run.queue)
     if effect is not None:
-        scope, queue = NEEDS[effect].scope, Space.outside(draft.run.queue)
+        scope, queue = NEEDS[effect].scope, Namespace.unqualify(draft.run.queue)
         elsewhere = "" if within(by, draft.run.queue) else f", or a key for the queue {queue[:200]}"
         raise Forbidden(f"to {effect} in the queue {queue[:200]} needs the scope {scope}{elsewhere}", scope=scope)
 

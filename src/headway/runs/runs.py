@@ -21,9 +21,9 @@ from headway.errors import (
     VersionMismatch,
 )
 from headway.ids import IdSource, Signer, canonical_id
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST, Page, RunFilter
 from headway.kernel.run import KEEP, TOKEN_WAIT, Reason, Run
-from headway.kernel.space import Space
 from headway.protocol.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.protocol.times import to_text
 from headway.protocol.values import duration, invalid, timestamp
@@ -106,12 +106,18 @@ class Runs:
     """Operations on the runs of one organisation, with its own names; other runs raise RunNotFound."""
 
     def __init__(
-        self, store: Store, run_factory: RunFactory, ids: IdSource, signer: Signer, settings: Settings, space: Space
+        self,
+        store: Store,
+        run_factory: RunFactory,
+        ids: IdSource,
+        signer: Signer,
+        settings: Settings,
+        namespace: Namespace,
     ) -> None:
         self._store = store
         self._catalog = store.definitions
-        self._space = space
-        self._organisation = space.organisation
+        self._namespace = namespace
+        self._organisation = namespace.organisation
         self._drafter = run_factory
         self._ids = ids
         self._signer = signer
@@ -124,29 +130,29 @@ class Runs:
 
         `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
         """
-        space = self._space
+        namespace = self._namespace
         if self._catalog.shared:
-            await self._store.know(space, (spec.task,))
-        draft = await self._drafter.draft(spec, space, run_type=run_type)
+            await self._store.know(namespace, (spec.task,))
+        draft = await self._drafter.draft(spec, namespace, run_type=run_type)
         if spec.validate_only:
-            return StartResult(space.run(draft.run), created=False, replayed=False)
+            return StartResult(namespace.run(draft.run), created=False, replayed=False)
         command = Start(draft, () if draft.run.parent_id is None else (draft.run.parent_id,))
-        made = await self._store.write(command if request is None else KeyedCommand(command, request, space))
+        made = await self._store.write(command if request is None else KeyedCommand(command, request, namespace))
         if isinstance(made, str):
             return StartResult(await self.get(made), created=False, replayed=True)
         run, created = made
-        return StartResult(run if self._organisation == FIRST else space.run(run), created, replayed=False)
+        return StartResult(run if self._organisation == FIRST else namespace.run(run), created, replayed=False)
 
     async def start_batch(
         self, batch: StartBatch, request: RequestKey | None = None
     ) -> list[StartResult | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
-        space = self._space
-        await self._store.know(space, (spec.task for spec in batch.runs))
+        namespace = self._namespace
+        await self._store.know(namespace, (spec.task for spec in batch.runs))
         drafts: list[NewRun | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
-                drafts.append(await self._drafter.draft(spec, space))
+                drafts.append(await self._drafter.draft(spec, namespace))
             except HeadwayError as error:
                 if batch.atomic:
                     error.fields["index"] = index
@@ -154,13 +160,13 @@ class Runs:
                 drafts.append(error)
         parents = {draft.run.parent_id for draft in drafts if not isinstance(draft, HeadwayError)} - {None}
         command = StartMany(drafts, batch.atomic, [parent for parent in parents if parent], len(drafts))
-        items = await self._store.write(keyed(command, request, space))
+        items = await self._store.write(keyed(command, request, namespace))
         return [
             item
             if isinstance(item, HeadwayError)
             else await self._replayed(item)
             if isinstance(item, str)
-            else StartResult(space.run(item[0]), item[1], replayed=False)
+            else StartResult(namespace.run(item[0]), item[1], replayed=False)
             for item in items
         ]
 
@@ -180,7 +186,7 @@ class Runs:
         run = await self._store.read.run(run_id)
         if run is None or run.organisation != self._organisation:
             raise await self._missing(run_id)
-        return run if self._organisation == FIRST else self._space.run(run)
+        return run if self._organisation == FIRST else self._namespace.run(run)
 
     async def kept(self, run_id: str) -> Run:
         """Return the run with its names as they are kept; raise as `get` does."""
@@ -220,20 +226,20 @@ class Runs:
 
     async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
         """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
-        found, after = await self._store.read.page(self._space.wanted(wanted), at)
-        return [self._space.run(run) for run in found], after
+        found, after = await self._store.read.page(self._namespace.wanted(wanted), at)
+        return [self._namespace.run(run) for run in found], after
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs there are, by group. What the counters know is not counted again."""
-        space = self._space
+        namespace = self._namespace
         counts: dict[str, int] = {}
         if wanted == RunFilter() and group_by in ("state", "task", "queue"):
             place = {"task": 0, "queue": 1, "state": 2}[group_by]
-            found = [(where[place], n) for where, n in self._store.counters.above_zero() if space.owns(where[1])]
+            found = [(where[place], n) for where, n in self._store.counters.above_zero() if namespace.owns(where[1])]
         else:
-            found = list((await self._store.read.count(space.wanted(wanted), group_by)).items())
+            found = list((await self._store.read.count(namespace.wanted(wanted), group_by)).items())
         for group, number in found:
-            name = space.outside(group)
+            name = namespace.unqualify(group)
             counts[name] = counts.get(name, 0) + number
         return counts
 
@@ -242,10 +248,10 @@ class Runs:
     async def _change(self, command: ChangeRun, request: RequestKey | None = None) -> Run:
         """Apply the command; return the run after it, with the organisation's own names."""
         try:
-            run = await self._store.write(keyed(command, request, self._space))
+            run = await self._store.write(keyed(command, request, self._namespace))
         except RunNotFound:
             raise await self._missing(command.run_id) from None
-        return self._space.run(run)
+        return self._namespace.run(run)
 
     async def patch(self, run_id: str, patch: PatchRun, version: int | None, request: RequestKey | None = None) -> Run:
         """Change fields of the run and return it; `version` is the version that it must have (`If-Match`).

@@ -2,7 +2,7 @@
 
 A surface holds the services of its caller and nothing else, so that it cannot reach another organisation by mistake. An
 object of another organisation is answered like one that does not exist. Arguments and results have the organisation's own
-names; stored names are qualified (`kernel.space`).
+names; stored names are qualified (`kernel.namespace`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headway.features.access.keys import Keys
 from headway.features.access.users import Users
-from headway.kernel.space import Space
+from headway.kernel.namespace import Namespace
 from headway.runs.cursors import Cursors
 from headway.runs.history import History
 from headway.runs.runs import Runs
@@ -31,18 +31,18 @@ class OrganisationServices:
     def __init__(self, service: Service, organisation: int) -> None:
         self._service = service
         self._nouns: dict[type, Any] = {}
-        self.space = space = Space(organisation)
+        self.namespace = namespace = Namespace(organisation)
         self.organisation = organisation
         store = service.store
-        self.cursors = Cursors(service.signer.within(space.inside("")))
+        self.cursors = Cursors(service.signer.within(namespace.qualify("")))
 
-        self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, space)
-        self.tasks = Tasks(store, space)
-        self.queues = Queues(store, space)
+        self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, namespace)
+        self.tasks = Tasks(store, namespace)
+        self.queues = Queues(store, namespace)
         self.workers = Workers(
-            store, service.sessions, service.leases, service.registrar, service.reports, service.settings, space
+            store, service.sessions, service.leases, service.registrar, service.reports, service.settings, namespace
         )
-        self.history = History(store, self.runs, service.sessions, service.leases, space)
+        self.history = History(store, self.runs, service.sessions, service.leases, namespace)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)
         self._organisations = store.definitions.organisations

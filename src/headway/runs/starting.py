@@ -14,9 +14,9 @@ from headway.errors import BY_CODE, DuplicateRun, HeadwayError, InvalidInput, In
 from headway.ids import IdSource, canonical_id, time_of
 from headway.kernel.admission import duplicates, may_debounce
 from headway.kernel.lifecycle import Rescheduled
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST
 from headway.kernel.run import Reason, Run, State
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.protocol.runs import Dedupe, StartRun
 from headway.protocol.values import duration, invalid, timestamp
@@ -52,42 +52,50 @@ class RunFactory:
         self._schemas = schemas
         self._settings = settings
 
-    async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> NewRun:
+    async def draft(
+        self, spec: StartRun, namespace: Namespace, *, run_type: str = "api", shared_first: bool = False
+    ) -> NewRun:
         """Return a new run of the organisation; a costly input is checked in a child process.
 
         With `shared_first` a shared task goes before the organisation's own task of the same name. Raises UnknownTask,
         TaskInactive, InvalidInput, PayloadTooLarge, MalformedJson, SchemaTooCostly, InputTooCostly or Overloaded.
         """
-        draft, question = self._draft(spec, space, run_type, None, shared_first=shared_first)
+        draft, question = self._draft(spec, namespace, run_type, None, shared_first=shared_first)
         if question is not None:
-            await self._schemas.judge(question, space.organisation)
+            await self._schemas.judge(question, namespace.organisation)
         if self._schemas.spent > TOGETHER_MAX:
             await self._schemas.yield_when_busy()
         return draft
 
     def draft_at_once(
-        self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False
+        self,
+        spec: StartRun,
+        namespace: Namespace,
+        *,
+        run_type: str,
+        task: Task | None = None,
+        shared_first: bool = False,
     ) -> NewRun:
         """Return a new run, of this task if one is given, without waiting, as in a transaction.
 
         Raises the errors of `draft`, and InputTooCostly for an input that takes long to check.
         """
-        draft, question = self._draft(spec, space, run_type, task, shared_first=shared_first)
+        draft, question = self._draft(spec, namespace, run_type, task, shared_first=shared_first)
         if question is not None:
             raise question.refusal()
         return draft
 
     def _draft(
-        self, spec: StartRun, space: Space, run_type: str, task: Task | None, *, shared_first: bool = False
+        self, spec: StartRun, namespace: Namespace, run_type: str, task: Task | None, *, shared_first: bool = False
     ) -> tuple[NewRun, Question | None]:
-        task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
+        task = task or namespace.find(self._catalog.tasks, spec.task, shared_first=shared_first)
         if task is None:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
         if not task.active:
             raise TaskInactive(f"the task {spec.task!r} is not active")
         queue = task.queue
-        if spec.queue is not None or not space.owns(queue):
-            queue = space.inside(spec.queue or space.outside(queue))
+        if spec.queue is not None or not namespace.owns(queue):
+            queue = namespace.qualify(spec.queue or namespace.unqualify(queue))
         limits = self._settings
         text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
         question = None if task.input_schema == "{}" else self._schemas.check(task.input_schema, text, value)
@@ -105,7 +113,7 @@ class RunFactory:
             name=spec.task if spec.name is None else spec.name,
             queue=queue,
             priority=spec.priority,
-            key=None if key is None else space.inside(key),
+            key=None if key is None else namespace.qualify(key),
             max_attempts=spec.max_attempts,
             input=text,
             labels=_encode(spec.labels).decode() if spec.labels else "{}",
@@ -114,7 +122,7 @@ class RunFactory:
             protected=spec.protect,
             run_at=run_at,
             keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
-            organisation=space.organisation,
+            organisation=namespace.organisation,
         )
         return NewRun(run, spec.labels, spec.dedupe, ttl_ms), question
 
@@ -227,7 +235,7 @@ def _first(uow: UnitOfWork, run: Run, draft: NewRun) -> Run | None:
     assert dedupe is not None
     uow.flush()  # an earlier start of the same transaction may have taken the key
     was = ""
-    key = Space(run.organisation).inside(dedupe.key)
+    key = Namespace(run.organisation).qualify(dedupe.key)
     for _, _, run_id, scope, until in uow.database.rows("read_dedupe", task=run.task, key=key):
         was = run_id
         first = uow.run(run_id)
@@ -256,7 +264,7 @@ def _take_key(uow: UnitOfWork, run_id: str, draft: NewRun, was: str) -> None:
     assert dedupe is not None
     until = None if draft.ttl_ms is None else uow.now_ms + draft.ttl_ms
     run = draft.run
-    key = {"task": run.task, "key": Space(run.organisation).inside(dedupe.key), "was": was}
+    key = {"task": run.task, "key": Namespace(run.organisation).qualify(dedupe.key), "was": was}
     uow.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
 
 

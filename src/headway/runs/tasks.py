@@ -9,9 +9,9 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from headway.errors import Forbidden, QueueNotFound, TaskNotFound
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import RunFilter
 from headway.kernel.run import Reason, State
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.kernel.worker import Queue
 from headway.protocol.values import duration
@@ -26,14 +26,14 @@ CHUNK = 500
 
 @dataclass(eq=False)
 class _Activate(Command[Task]):
-    space: Space
+    namespace: Namespace
     name: str
     active: bool
 
     def apply(self, uow: UnitOfWork) -> Task:
-        task = uow.task_now(self.space.inside(self.name))
+        task = uow.task_now(self.namespace.qualify(self.name))
         if task is None:
-            _find(self.space, uow.definitions.tasks, self.name)
+            _find(self.namespace, uow.definitions.tasks, self.name)
             raise Forbidden(f"the task {self.name!r} is shared by another organisation, which alone switches it")
         if task.active != self.active:
             task = replace(task, active=self.active, updated_at=uow.now_ms)
@@ -72,8 +72,8 @@ class _ChangeQueue(Command[Queue]):
         return queue
 
 
-def _find(space: Space, tasks: Mapping[str, Task], name: str) -> Task:
-    task = space.find(tasks, name)
+def _find(namespace: Namespace, tasks: Mapping[str, Task], name: str) -> Task:
+    task = namespace.find(tasks, name)
     if task is None:
         raise TaskNotFound(f"there is no task {name!r}", task=name)
     return task
@@ -82,39 +82,39 @@ def _find(space: Space, tasks: Mapping[str, Task], name: str) -> Task:
 class Tasks:
     """Every verb on the tasks that an organisation may start: its own, and those shared with all."""
 
-    def __init__(self, store: Store, space: Space) -> None:
+    def __init__(self, store: Store, namespace: Namespace) -> None:
         self._store = store
-        self._space = space
+        self._namespace = namespace
 
     def list(self) -> list[Task]:
         """Return all tasks, by name; one of the organisation's own stands for a shared one of the same name."""
         found: dict[str, Task] = {}
         for task in self._store.definitions.tasks.values():
-            if self._space.owns(task.name):
-                found[task.name] = self._space.task(task)
+            if self._namespace.owns(task.name):
+                found[task.name] = self._namespace.task(task)
         mine = {task.name for task in found.values()}
         shared = [task for task in self._store.definitions.tasks.values() if task.shared and task.name not in mine]
         return sorted([*found.values(), *shared], key=lambda task: task.name)
 
     def get(self, name: str) -> Task:
         """Return a task; raise TaskNotFound."""
-        return self._space.task(_find(self._space, self._store.definitions.tasks, name))
+        return self._namespace.task(_find(self._namespace, self._store.definitions.tasks, name))
 
     def title(self, name: str) -> str:
         """Return the title of a task; its name, if it has no title or does not exist any more."""
-        task = self._space.find(self._store.definitions.tasks, name)
+        task = self._namespace.find(self._store.definitions.tasks, name)
         return (task.title if task is not None else "") or name
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the organisation's runs of the task by state, from the maintained counters."""
-        return self._store.counters.by_state(self._space, tasks=self._space.tasks(name))
+        return self._store.counters.by_state(self._namespace, tasks=self._namespace.tasks(name))
 
     async def activate(self, name: str, *, active: bool) -> Task:
         """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
 
         A task that is shared with the organisation is not its own to switch: that raises Forbidden.
         """
-        return self._space.task(await self._store.write(_Activate(self._space, name, active)))
+        return self._namespace.task(await self._store.write(_Activate(self._namespace, name, active)))
 
     async def terminate(self, name: str, how: TerminateTask) -> int:
         """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits.
@@ -125,7 +125,7 @@ class Tasks:
         grace_ms = None if how.grace is None else duration(how.grace, "/grace")
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
         unfinished = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED)
-        wanted = self._space.wanted(RunFilter(task=(name,), state=unfinished))
+        wanted = self._namespace.wanted(RunFilter(task=(name,), state=unfinished))
         after, asked = "", 0
         while ids := await self._store.read.ids(wanted, after, CHUNK):
             asked += await self._store.write(_Terminate(reason, grace_ms, ids))
@@ -137,29 +137,29 @@ class Tasks:
 class Queues:
     """Every verb on the queues of an organisation."""
 
-    def __init__(self, store: Store, space: Space) -> None:
+    def __init__(self, store: Store, namespace: Namespace) -> None:
         self._store = store
-        self._space = space
+        self._namespace = namespace
 
     def list(self) -> list[Queue]:
         """Return all queues, by name."""
-        own = [queue for queue in self._store.definitions.queues.values() if self._space.owns(queue.name)]
-        return sorted(map(self._space.queue, own), key=lambda queue: queue.name)
+        own = [queue for queue in self._store.definitions.queues.values() if self._namespace.owns(queue.name)]
+        return sorted(map(self._namespace.queue, own), key=lambda queue: queue.name)
 
     def get(self, name: str) -> Queue:
         """Return a queue; raise QueueNotFound."""
-        queue = self._store.definitions.queues.get(self._space.inside(name))
+        queue = self._store.definitions.queues.get(self._namespace.qualify(name))
         if queue is None:
             raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use", queue=name)
-        return self._space.queue(queue)
+        return self._namespace.queue(queue)
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the queue's runs by state, from the maintained counters."""
-        return self._store.counters.by_state(self._space, queue=self._space.inside(name))
+        return self._store.counters.by_state(self._namespace, queue=self._namespace.qualify(name))
 
     async def oldest(self, name: str) -> int | None:
         """Return since when the queue's oldest ready run has been due."""
-        stored = self._space.inside(name)
+        stored = self._namespace.qualify(name)
         tasks = [task for queue, task in self._store.counters.lanes_with_work if queue == stored]
         return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
@@ -175,4 +175,4 @@ class Queues:
         return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))
 
     async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
-        return self._space.queue(await self._store.write(_ChangeQueue(self._space.inside(name), change)))
+        return self._namespace.queue(await self._store.write(_ChangeQueue(self._namespace.qualify(name), change)))

@@ -17,8 +17,8 @@ from headway.config import Settings
 from headway.durations import parse_ms
 from headway.errors import Draining, InvalidInput, WorkerNotFound
 from headway.kernel.authority import EVERYBODY, Principal
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import State
-from headway.kernel.space import Space
 from headway.kernel.worker import Worker, WorkerHealth
 from headway.protocol import workers as wire
 from headway.runs.claiming import Claim, takes
@@ -61,7 +61,7 @@ class Workers:
         registrar: Registrar,
         reports: ReportProcessor,
         settings: Settings,
-        space: Space,
+        namespace: Namespace,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -69,8 +69,8 @@ class Workers:
         self._registrar = registrar
         self._reports = reports
         self._settings = settings
-        self._space = space
-        self._organisation = space.organisation
+        self._namespace = namespace
+        self._organisation = namespace.organisation
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
@@ -87,10 +87,10 @@ class Workers:
         with every task and schedule in other queues than those of the worker's key (`by`) that would be changed.
         """
         registration = await self._registrar.register(
-            asked, self._space, self._leases.server_id, by, built_in=built_in, executor=executor
+            asked, self._namespace, self._leases.server_id, by, built_in=built_in, executor=executor
         )
         self._sessions.open(registration.worker.id).registration = registration
-        return self._space.worker(registration.worker)
+        return self._namespace.worker(registration.worker)
 
     def notices_of(self, worker_id: str) -> builtins.list[str]:
         """Return the notices for a worker that has just registered, such as why a declared schedule does not count."""
@@ -125,7 +125,7 @@ class Workers:
 
     async def queues_of(self, worker_id: str) -> frozenset[str]:
         """Return the queues from which a worker claims; empty: all queues. Raises WorkerNotFound."""
-        return frozenset(map(self._space.outside, _decode_names((await self._own(worker_id)).queues)))
+        return frozenset(map(self._namespace.unqualify, _decode_names((await self._own(worker_id)).queues)))
 
     # -- the protocol --------------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Workers:
         if asked.reports:
             if self._store.definitions.shared:
                 children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
-                await self._store.know(self._space, children)
+                await self._store.know(self._namespace, children)
             command = await self._reports.prepare(asked.worker_id, asked.reports, self._organisation, by)
             rejected, replies = await self._store.write(command)
             if session.partial_claims and command.ends_attempts:
@@ -296,7 +296,7 @@ class Workers:
     async def list(self) -> builtins.list[Worker]:
         """Return the stored workers, oldest first."""
         found = [worker for worker in await self._store.read.workers() if worker.organisation == self._organisation]
-        return [self._space.worker(self._heard(worker)) for worker in found]
+        return [self._namespace.worker(self._heard(worker)) for worker in found]
 
     def _heard(self, worker: Worker) -> Worker:
         """Return the worker with its last heartbeat, which is stored only now and then."""
@@ -308,7 +308,7 @@ class Workers:
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""
-        return self._space.worker(await self._stored(worker_id))
+        return self._namespace.worker(await self._stored(worker_id))
 
     async def _stored(self, worker_id: str) -> Worker:
         worker = await self._store.read.worker(worker_id)
@@ -336,7 +336,7 @@ class Workers:
             if session is not None and session.registration is not None:
                 session.registration = replace(session.registration, worker=worker)
             self._sessions.drain(worker_id)
-        return self._space.worker(worker)
+        return self._namespace.worker(worker)
 
 
 def _not_found(worker_id: str) -> WorkerNotFound:

@@ -15,9 +15,9 @@ import msgspec
 
 from headway import failpoints
 from headway.histogram import Histogram
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import RunFilter
 from headway.kernel.run import State
-from headway.kernel.space import Space
 from headway.store.database import Database
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ class Counters:
 
     def count_wanted(self, wanted: RunFilter) -> int:
         """Return the number of runs of a filter's organisation, tasks, queues and states; its other conditions are ignored."""
-        owns = Space(wanted.organisation).owns
+        owns = Namespace(wanted.organisation).owns
         return sum(
             n
             for (task, queue, state), n in self.counts.items()
@@ -224,11 +224,13 @@ class Counters:
         """
         return [(group, n) for group, n in self.counts.items() if n > 0]
 
-    def by_state(self, space: Space, *, tasks: Collection[str] = (), queue: str | None = None) -> dict[str, int]:
+    def by_state(
+        self, namespace: Namespace, *, tasks: Collection[str] = (), queue: str | None = None
+    ) -> dict[str, int]:
         """Return an organisation's counts by state, in the order of states, of some tasks or of a queue or of everything."""
         totals: dict[str, int] = {}
         for (of_task, in_queue, state), n in self.above_zero():
-            if (not tasks or of_task in tasks) and queue in (None, in_queue) and space.owns(in_queue):
+            if (not tasks or of_task in tasks) and queue in (None, in_queue) and namespace.owns(in_queue):
                 totals[state] = totals.get(state, 0) + n
         return {str(state): totals[state] for state in State if state in totals}
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import FINAL, Run
-from headway.kernel.space import Space
 from headway.store.statements import Dialect
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -228,7 +228,7 @@ def _edge_by_id(dialect: Dialect, wanted: RunFilter, at: Page, path: AccessPath,
     if path.label:
         source, of, own = "run_labels AS one", "run_id", [_label(wanted, path.label)]
         index = list(wanted.labels).index(path.label)
-        stored = Space(wanted.organisation).inside(path.label)
+        stored = Namespace(wanted.organisation).qualify(path.label)
         binds |= {f"label_name_{index}": stored, f"label_value_{index}": wanted.labels[path.label]}
     else:
         source, of, own = f"runs{_INDEXES[path.field]}", "id", _own(wanted, path, binds)
@@ -326,7 +326,7 @@ def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[AccessPath, str], 
     """Return the conditions on runs by the access paths that answer them, and the binds."""
     terms: dict[AccessPath, str] = {WHOSE: _WHOSE}
     binds: dict[str, Any] = {"organisation": wanted.organisation}
-    inside = Space(wanted.organisation).inside
+    inside = Namespace(wanted.organisation).qualify
     for field in _MANY:
         values = getattr(wanted, field)
         if len(values) == 1:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from headway.clock import Clock
 from headway.errors import HeadwayError
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import Run
-from headway.kernel.space import Space
 from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
@@ -221,9 +221,9 @@ class Store:
         elif not self._reserve.held:
             self.writer.full = not self._reserve.hold()
 
-    async def know(self, space: Space, tasks: Iterable[str]) -> None:
+    async def know(self, namespace: Namespace, tasks: Iterable[str]) -> None:
         """Refresh the definitions if one of an organisation's tasks is not in them: another server may have just declared it."""
-        if self.definitions.shared and any(space.find(self.definitions.tasks, name) is None for name in tasks):
+        if self.definitions.shared and any(namespace.find(self.definitions.tasks, name) is None for name in tasks):
             await self.refresh()
 
     async def refresh(self) -> None:

@@ -18,9 +18,9 @@ from msgspec.structs import asdict, astuple, replace
 
 from headway import failpoints
 from headway.kernel.event import Step
+from headway.kernel.namespace import Namespace
 from headway.kernel.organisation import Organisation
 from headway.kernel.run import DamagedRun, Run, State
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.kernel.worker import Queue, Worker
 from headway.notify.events import CommitEvent, DeadlineSet, RunDue, Timer
@@ -558,7 +558,7 @@ class UnitOfWork:
 
 def label_rows(run: Run, labels: dict[str, str]) -> list[tuple[str, str, str]]:
     """Return the rows that lists find the run by; their names are its organisation's, as those of queues are."""
-    inside = Space(run.organisation).inside
+    inside = Namespace(run.organisation).qualify
     return [(inside(name), value, run.id) for name, value in labels.items()]
 
 

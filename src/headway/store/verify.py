@@ -17,8 +17,8 @@ from headway.features.access.rules import breaks
 from headway.features.access.store import SEAL, VERSION, head_of, unsealed
 from headway.ids import Signer
 from headway.kernel.lifecycle import CAUSES, TRANSITIONS
+from headway.kernel.namespace import MARK, Namespace
 from headway.kernel.run import FINAL, PARKED, State
-from headway.kernel.space import MARK, Space
 from headway.store.corruption import MARK as MARKED
 from headway.store.corruption import is_json
 
@@ -156,7 +156,7 @@ def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
 
 def _named(stored: str) -> str:
     """Return a stored name for people, with its organisation."""
-    return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
+    return f"{Namespace.unqualify(stored)} of organisation {Namespace.owner(stored)}" if MARK in stored else stored
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.store.counters import OUTCOMES, POISONED, RETRIED
 from headway.web.context import ServerContext
 
@@ -39,10 +39,10 @@ async def exposition(server: ServerContext, organisation: int) -> bytes:
     now_ms = store.clock.now_ms()
     oldest = {}
     for name in sorted(store.definitions.queues):
-        if organisation not in (FIRST, Space.owner(name)):
+        if organisation not in (FIRST, Namespace.owner(name)):
             continue
-        services = server.service.of(Space.owner(name))
-        since = await services.queues.oldest(Space.outside(name))
+        services = server.service.of(Namespace.owner(name))
+        since = await services.queues.oldest(Namespace.unqualify(name))
         oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
     registry = CollectorRegistry()
     registry.register(_Collector(server, oldest, organisation))
@@ -107,7 +107,7 @@ class _Collector(Collector):
         for (organisation, task), meters in self._server.service.store.counters.task_meters():
             if self._organisation not in (FIRST, organisation):
                 continue
-            whose = [str(organisation), Space.outside(task)]
+            whose = [str(organisation), Namespace.unqualify(task)]
             for family, times in ((waits, meters.waits), (durations, meters.durations)):
                 family.add_metric(whose, times.cumulated(), sum_value=times.seconds)
             for outcome in OUTCOMES:
@@ -120,14 +120,14 @@ class _Collector(Collector):
     def _shown(self, counts: dict[Place, int]) -> list[tuple[Place, int]]:
         """Return the organisation's counts, sorted; the queue's name tells the owner."""
         whom = self._organisation
-        return sorted(item for item in counts.items() if whom in (FIRST, Space.owner(item[0][1])))
+        return sorted(item for item in counts.items() if whom in (FIRST, Namespace.owner(item[0][1])))
 
     def _queues(self) -> Iterator[Metric]:
         named = ["organisation", "queue"]
         depth = GaugeMetricFamily("headway_queue_depth", "Runs that wait for a worker.", labels=named)
         age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=named)
         for stored, seconds in self._oldest.items():
-            organisation, name = Space.owner(stored), Space.outside(stored)
+            organisation, name = Namespace.owner(stored), Namespace.unqualify(stored)
             queues = self._server.service.of(organisation).queues
             depth.add_metric([str(organisation), name], queues.counts(name).get("queued", 0))
             age.add_metric([str(organisation), name], seconds)
@@ -181,4 +181,4 @@ class _Collector(Collector):
 
 
 def _lane(task: str, queue: str) -> list[str]:
-    return [str(Space.owner(queue)), Space.outside(task), Space.outside(queue)]
+    return [str(Namespace.owner(queue)), Namespace.unqualify(task), Namespace.unqualify(queue)]

@@ -22,9 +22,9 @@ from headway.features.access.rules import rotated
 from headway.features.access.store import AccessSnapshot
 from headway.ids import Signer
 from headway.kernel.authority import GRANTABLE, OPERATING, READING, Origin, Principal
+from headway.kernel.namespace import Namespace
 from headway.kernel.permissions import beyond
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.protocol.access import CreateKey, PatchKey
 from headway.protocol.values import duration, invalid
 from headway.runs.idempotency import Creation, RequestKey, keyed
@@ -53,7 +53,7 @@ class Keys:
         self._access = access
         self._signer = signer
         self._organisation = organisation
-        self._space = Space(organisation)
+        self._namespace = Namespace(organisation)
 
     def list(self) -> list[KeyEntry]:
         """Return all, those that were revoked too, oldest first."""
@@ -94,7 +94,7 @@ class Keys:
         digest = keytext.digest(self._signer, text)
         life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
         command = _CreateKey(asked, self._organisation, scopes, text, digest, life_ms, origin, first=first is not None)
-        key_id = await self._store.write(keyed(command, request, self._space))
+        key_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return Issued(self.get(key_id), None if request is not None and request.replayed else text)
 
@@ -130,7 +130,7 @@ class Keys:
         text = keytext.new(key_id)
         self.get(key_id)
         command = _RotateKey(key_id, self._organisation, keytext.digest(self._signer, text), overlap_ms, by, origin)
-        await self._store.write(keyed(command, request, self._space))
+        await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return Issued(self.get(key_id), None if request is not None and request.replayed else text)
 

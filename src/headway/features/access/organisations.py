@@ -15,9 +15,9 @@ from headway.features.access.access import Access
 from headway.features.access.model import Allowance
 from headway.ids import IdSource
 from headway.kernel.authority import Origin
+from headway.kernel.namespace import Namespace
 from headway.kernel.organisation import Organisation
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.kernel.zone import UnknownZone, named
 from headway.protocol.access import CreateOrganisation, PatchOrganisation
 from headway.protocol.values import invalid
@@ -37,7 +37,7 @@ class Organisations:
         self._store = store
         self._access = access
         self._ids = ids
-        self._space = Space(FIRST)
+        self._namespace = Namespace(FIRST)
 
     def list(self) -> list[Organisation]:
         """Return all, oldest first."""
@@ -62,7 +62,7 @@ class Organisations:
         """Make an organisation; it is empty, and gets its first key from those who run the server."""
         _check_zone(asked.zone)
         command = _CreateOrganisation(asked, self._ids.new(self._store.clock.now_ms()), origin)
-        public_id = await self._store.write(keyed(command, request, self._space))
+        public_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return self.get(public_id)
 

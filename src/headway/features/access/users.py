@@ -15,8 +15,8 @@ from headway.features.access.access import Access
 from headway.features.access.model import User
 from headway.ids import IdSource
 from headway.kernel.authority import Origin
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST
-from headway.kernel.space import Space
 from headway.protocol.access import CreateUser, PatchUser
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
@@ -35,7 +35,7 @@ class Users:
         self._access = access
         self._ids = ids
         self._organisation = organisation
-        self._space = Space(organisation)
+        self._namespace = Namespace(organisation)
 
     def list(self) -> list[User]:
         """Return all, oldest first."""
@@ -51,7 +51,7 @@ class Users:
     async def create(self, asked: CreateUser, origin: Origin, request: RequestKey | None = None) -> User:
         """Make a user; raise Conflict for more than USERS_MAX."""
         command = _CreateUser(asked, self._organisation, self._ids.new(self._store.clock.now_ms()), origin)
-        user_id = await self._store.write(keyed(command, request, self._space))
+        user_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return self.get(user_id)
 

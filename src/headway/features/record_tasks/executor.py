@@ -76,7 +76,7 @@ class _Pages:
         self._sender = Sender(service, run)
         local = Moment(run.reached.began_at, run.services.get(Records).zone).local
         self._always = {
-            "task": run.services.space.outside(self._task.name),
+            "task": run.services.namespace.unqualify(self._task.name),
             "run": run.run.id,
             "today": local.date().isoformat(),
             "now": local.isoformat(timespec="seconds"),
@@ -167,7 +167,9 @@ class _Pages:
         labels = {"record_run": self._run.run.id, "record": job.record.id[:255]}
         spec = StartRun(task=action.task, input=body, labels=labels)
         try:
-            job.starts.append(await self._service.run_factory.draft(spec, self._run.services.space, run_type="record"))
+            job.starts.append(
+                await self._service.run_factory.draft(spec, self._run.services.namespace, run_type="record")
+            )
         except HeadwayError as error:
             job.fail(index, error.code, error.detail)
 

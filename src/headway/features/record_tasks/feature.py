@@ -18,7 +18,7 @@ def _record_tasks(service: Service, organisation: int) -> RecordTasks:
     services = service.of(organisation)
     tables, records = services.get(Tables), services.get(Records)
     return RecordTasks(
-        service.store, service.ids, services.space, tables, records, services.runs, service.gateway, service.vault
+        service.store, service.ids, services.namespace, tables, records, services.runs, service.gateway, service.vault
     )
 
 

@@ -29,8 +29,8 @@ from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Table
 from headway.features.tables.records import Records
 from headway.ids import IdSource
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import FINAL
-from headway.kernel.space import Space
 from headway.kernel.task import RetryPolicy, Task
 from headway.outbound.gateway import Gateway
 from headway.outbound.letter import MailServer, check_server
@@ -72,7 +72,7 @@ class RecordTasks:
         self,
         store: Store,
         ids: IdSource,
-        space: Space,
+        namespace: Namespace,
         tables: Tables,
         records: Records,
         runs: Runs,
@@ -81,7 +81,7 @@ class RecordTasks:
     ) -> None:
         self._store = store
         self._ids = ids
-        self._space = space
+        self._namespace = namespace
         self._tables = tables
         self._records = records
         self._runs = runs
@@ -92,15 +92,15 @@ class RecordTasks:
 
     async def list(self) -> builtins.list[RecordTask]:
         """Return all record tasks, by name."""
-        return await self._store.read.ask(lambda database, _: storage.read_all(database, self._space.organisation))
+        return await self._store.read.ask(lambda database, _: storage.read_all(database, self._namespace.organisation))
 
     async def tables(self) -> dict[str, str]:
         """Return which table each of the record tasks works on: the task's name → the table's id."""
-        return {self._space.outside(kept.name): kept.table_id for kept in await self.list()}
+        return {self._namespace.unqualify(kept.name): kept.table_id for kept in await self.list()}
 
     async def get(self, name: str) -> RecordTask:
         """Return a record task; raise RecordTaskNotFound."""
-        stored = self._space.inside(name)
+        stored = self._namespace.qualify(name)
         found = await self._store.read.ask(lambda database, _: storage.find(database, stored))
         if found is None:
             raise _absent(name)
@@ -108,19 +108,19 @@ class RecordTasks:
 
     def task(self, kept: RecordTask) -> Task:
         """Return the task that a record task is, as it is known here, with the organisation's own names."""
-        return self._space.task(self._store.definitions.task(kept.name))
+        return self._namespace.task(self._store.definitions.task(kept.name))
 
     async def create(self, spec: wire.CreateRecordTask) -> RecordTask:
         """Make a record task; raise InvalidInput with a pointer to what cannot be, Conflict for a name that is taken."""
         if spec.name.startswith("headway."):
             raise invalid("/name", "names that begin with 'headway.' are the server's own")
-        stored = self._space.inside(spec.name)
+        stored = self._namespace.qualify(spec.name)
         made = await self._built(stored, spec.table, spec.filter, spec.actions, spec.on_error)
 
         def work(uow: UnitOfWork) -> RecordTask:
             if storage.lock(uow, stored) is not None:
                 raise Conflict(f"there is a record task {spec.name!r}")
-            if len(storage.read_all(uow.database, self._space.organisation)) >= TASKS_MAX:
+            if len(storage.read_all(uow.database, self._namespace.organisation)) >= TASKS_MAX:
                 raise Conflict(f"there are {TASKS_MAX:,} record tasks already")
             known = uow.task_now(stored)
             if known is not None and known.executor != EXECUTOR:
@@ -128,7 +128,7 @@ class RecordTasks:
             kept = replace(made, created_at=uow.now_ms, updated_at=uow.now_ms)
             storage.insert(uow, kept)
             task = Task(
-                name=stored, description=spec.description, executor=EXECUTOR, queue=self._space.inside(spec.queue),
+                name=stored, description=spec.description, executor=EXECUTOR, queue=self._namespace.qualify(spec.queue),
                 input_schema=_INPUT, retry=RetryPolicy(first_ms=30_000),
                 max_crashes=CRASHES_MAX, active=spec.active,
                 created_at=uow.now_ms if known is None else known.created_at, updated_at=uow.now_ms,
@@ -169,7 +169,7 @@ class RecordTasks:
             }
             if changed:
                 if "queue" in changed:
-                    changed["queue"] = self._space.inside(str(changed["queue"]))
+                    changed["queue"] = self._namespace.qualify(str(changed["queue"]))
                 self._define(uow, replace(task, updated_at=uow.now_ms, **changed))
             return kept
 
@@ -177,7 +177,7 @@ class RecordTasks:
 
     async def delete(self, name: str, version: int | None = None) -> None:
         """Remove a record task. Its runs stay as they are; those that are not finished fail, and no new one starts."""
-        stored = self._space.inside(name)
+        stored = self._namespace.qualify(name)
 
         def work(uow: UnitOfWork) -> None:
             found = storage.lock(uow, stored)
@@ -221,7 +221,7 @@ class RecordTasks:
 
     async def mail_server(self) -> KeptServer:
         """Return where mails are handed over, without the password; raise NotFound."""
-        organisation = self._space.organisation
+        organisation = self._namespace.organisation
         found = await self._store.read.ask(lambda database, _: storage.read_mail_server(database, organisation))
         if found is None:
             raise NotFound("no mail server is set; `headway mail-server set` sets one")
@@ -229,7 +229,7 @@ class RecordTasks:
 
     async def opened_mail_server(self) -> MailServer:
         """Return where mails are handed over, with the password; raise NotFound, or Conflict if it does not open."""
-        organisation = self._space.organisation
+        organisation = self._namespace.organisation
         found = await self._store.read.ask(lambda database, _: storage.read_mail_server(database, organisation))
         if found is None:
             raise NotFound("no mail server is set; `headway mail-server set` sets one")
@@ -242,7 +242,7 @@ class RecordTasks:
         password = given.pop("password")
         server = MailServer(**given)
         await self._gateway.policy.look_up(check_server(server, self._gateway.policy))
-        organisation = self._space.organisation
+        organisation = self._namespace.organisation
 
         def work(uow: UnitOfWork) -> None:
             found = storage.read_mail_server(uow.database, organisation)
@@ -259,11 +259,11 @@ class RecordTasks:
 
     async def forget_mail_server(self) -> None:
         """Forget the mail server and its password."""
-        await self._store.write(lambda uow: storage.delete_mail_server(uow, self._space.organisation))
+        await self._store.write(lambda uow: storage.delete_mail_server(uow, self._namespace.organisation))
 
     @property
     def _smtp(self) -> str:
-        return f"smtp:{self._space.organisation}"
+        return f"smtp:{self._namespace.organisation}"
 
     # -- what is secret --------------------------------------------------------------------------------------------------
 
@@ -289,13 +289,13 @@ class RecordTasks:
             stored,
             table,
             find_table=self._tables.get,
-            knows_task=lambda name: self._space.find(self._store.definitions.tasks, name) is not None,
+            knows_task=lambda name: self._namespace.find(self._store.definitions.tasks, name) is not None,
             gateway=self._gateway,
             vault=self._vault,
         )
         built = [await builder.action(action, f"/actions/{index}") for index, action in enumerate(actions)]
         return RecordTask(
-            name=stored, organisation=self._space.organisation, table_id=table.id, filter=self._filter(table, wanted),
+            name=stored, organisation=self._namespace.organisation, table_id=table.id, filter=self._filter(table, wanted),
             actions=tuple(built), on_error=on_error, connected=builder.connected,
         )  # fmt: skip
 

@@ -20,8 +20,8 @@ from headway.features.schedules.scheduler import Scheduler, with_next
 from headway.features.schedules.terms import checked, said, spelled
 from headway.ids import IdSource
 from headway.kernel.authority import Principal
+from headway.kernel.namespace import Namespace
 from headway.kernel.permissions import within
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.protocol.values import invalid
 from headway.protocol.workers import RegisterWorker
@@ -46,7 +46,7 @@ class ScheduleDeclarations:
         self._settings = settings
 
     async def read(
-        self, asked: RegisterWorker, tasks: Mapping[str, Task], space: Space, started_at: int
+        self, asked: RegisterWorker, tasks: Mapping[str, Task], namespace: Namespace, started_at: int
     ) -> DeclaredSchedules:
         """Return the declared schedules, checked; raise InvalidInput or InvalidSchedule, which name the place.
 
@@ -61,25 +61,31 @@ class ScheduleDeclarations:
                 if spec.name in found:
                     raise invalid("/name", f"{spec.name!r} is declared twice")
                 fields = said(spec, self._settings)
-                schedule = checked(Schedule(id="", organisation=space.organisation, **fields))  # type: ignore[arg-type]
+                schedule = checked(Schedule(id="", organisation=namespace.organisation, **fields))  # type: ignore[arg-type]
                 self._scheduler.drafted(schedule, schedule.labels, replace(task, active=True))
                 await self._schemas.yield_when_busy()
             except HeadwayError as error:
                 raise _at(error, index) from None
             found[spec.name] = declared(schedule, started_at)
-        return DeclaredSchedules(self._store, self._scheduler, self._ids, space, list(found.values()), started_at)
+        return DeclaredSchedules(self._store, self._scheduler, self._ids, namespace, list(found.values()), started_at)
 
 
 class DeclaredSchedules:
     """The schedules of one registration."""
 
     def __init__(
-        self, store: Store, scheduler: Scheduler, ids: IdSource, space: Space, said: Sequence[Schedule], started_at: int
+        self,
+        store: Store,
+        scheduler: Scheduler,
+        ids: IdSource,
+        namespace: Namespace,
+        said: Sequence[Schedule],
+        started_at: int,
     ) -> None:
         self._store = store
         self._scheduler = scheduler
         self._ids = ids
-        self._space = space
+        self._namespace = namespace
         self._said = said
         self._started_at = started_at
 
@@ -93,16 +99,16 @@ class DeclaredSchedules:
 
         Raises Forbidden for a schedule that starts runs, or would, in another queue than those that the worker's key is for.
         """
-        space = self._space
+        namespace = self._namespace
         notices: list[str] = []
-        known = {declared_name(one): one for one in kept.lock_declared(uow, space.organisation, list(tasks))}
+        known = {declared_name(one): one for one in kept.lock_declared(uow, namespace.organisation, list(tasks))}
         for schedule in self._said:
-            before = known.pop(schedule.name, None) or kept.load(uow, space.organisation, schedule.name)
+            before = known.pop(schedule.name, None) or kept.load(uow, namespace.organisation, schedule.name)
             for one in (schedule, before):
-                if one is not None and not within(by, _queue(uow, space, one)):
+                if one is not None and not within(by, _queue(uow, namespace, one)):
                     raise Forbidden(
                         f"the key is for the queues {', '.join(by.queues or ())}, and the schedule {schedule.name!r} starts "
-                        f"runs in the queue {space.outside(_queue(uow, space, one))}: give it that queue too"
+                        f"runs in the queue {namespace.unqualify(_queue(uow, namespace, one))}: give it that queue too"
                     )
             if before is None:
                 self._make(uow, schedule)
@@ -117,7 +123,7 @@ class DeclaredSchedules:
                         f"schedule {schedule.name!r}: the code has changed {fields}, which somebody had changed"
                     )
         for before in known.values():
-            if not within(by, _queue(uow, space, before)):
+            if not within(by, _queue(uow, namespace, before)):
                 continue
             after = left(before, self._started_at)
             self._change(uow, before, after)
@@ -148,12 +154,12 @@ class DeclaredSchedules:
             log.info("schedule.declared schedule_id=%s task=%s paused=%s", after.id, after.task, after.paused)
 
 
-def _queue(uow: UnitOfWork, space: Space, schedule: Schedule) -> str:
+def _queue(uow: UnitOfWork, namespace: Namespace, schedule: Schedule) -> str:
     """Return the queue of a schedule's runs, as it is kept."""
     if schedule.queue is not None:
-        return space.inside(schedule.queue)
-    task = next(filter(None, map(uow.task_now, space.tasks(schedule.task))), Task(name=""))
-    return space.inside(space.outside(task.queue))
+        return namespace.qualify(schedule.queue)
+    task = next(filter(None, map(uow.task_now, namespace.tasks(schedule.task))), Task(name=""))
+    return namespace.qualify(namespace.unqualify(task.queue))
 
 
 def _at(error: HeadwayError, index: int) -> HeadwayError:

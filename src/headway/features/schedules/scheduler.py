@@ -22,8 +22,8 @@ from headway.features.schedules.model import SLOT_LABEL, Outcome, Overlap, PastS
 from headway.features.schedules.rules.occurrence import timetable
 from headway.features.schedules.rules.policy import SAID, Action, SlotDecision, decide_slots, run_at
 from headway.kernel.lifecycle import Held
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import BEHIND, Reason, Run
-from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.notify.events import CommitEvent
 from headway.protocol.runs import StartRun
@@ -188,11 +188,11 @@ class Scheduler:
 
     def draft(self, uow: UnitOfWork, schedule: Schedule, nominal: int | None = None, at: int = 0) -> NewRun:
         """Return the run of a slot, checked; raise UnknownTask, TaskInactive or InvalidInput, changing nothing."""
-        space = Space(schedule.organisation)
-        task = space.find(uow.tasks, schedule.task)
+        namespace = Namespace(schedule.organisation)
+        task = namespace.find(uow.tasks, schedule.task)
         if task is None or not task.active:  # another server may know better
-            now = {name: known for name in space.tasks(schedule.task) if (known := uow.task_now(name)) is not None}
-            task = space.find(now, schedule.task)
+            now = {name: known for name in namespace.tasks(schedule.task) if (known := uow.task_now(name)) is not None}
+            task = namespace.find(now, schedule.task)
         labels = schedule.labels if nominal is None else schedule.labels | {SLOT_LABEL: to_text(nominal)}
         return self.drafted(schedule, labels, task, at if at > uow.now_ms else None)
 
@@ -211,7 +211,7 @@ class Scheduler:
             max_attempts=schedule.max_attempts,
             run_at=None if at is None else to_text(at),
         )
-        return self._drafter.draft_at_once(spec, Space(schedule.organisation), run_type=RUN_TYPE, task=task)
+        return self._drafter.draft_at_once(spec, Namespace(schedule.organisation), run_type=RUN_TYPE, task=task)
 
     def start(self, uow: UnitOfWork, schedule: Schedule, draft: NewRun, action: Action, **told: str) -> Run:
         """Start a run of the schedule; stop the others first, or let it wait for them, as the action says.

@@ -33,8 +33,8 @@ from headway.features.schedules.rules.policy import Action, Slot, decide_trigger
 from headway.features.schedules.scheduler import FILLED, Scheduler, add_slots, with_next
 from headway.features.schedules.terms import as_on_the_wire, checked, said
 from headway.ids import IdSource
+from headway.kernel.namespace import Namespace
 from headway.kernel.run import Run
-from headway.kernel.space import Space
 from headway.protocol import schedules as wire
 from headway.protocol.values import invalid, timestamp
 from headway.runs.idempotency import Creation, Repeatable, RequestKey, keyed
@@ -217,7 +217,7 @@ class Schedules:
         self._ids = ids
         self._settings = settings
         self._organisation = organisation
-        self._space = Space(organisation)
+        self._namespace = Namespace(organisation)
         self._read = kept.ScheduleReader(store.read)
 
     # -- making ------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Schedules:
         Raises InvalidSchedule, which names the field, UnknownTask, InvalidInput for what its task does not take, and
         ScheduleExists. With `validate_only` everything is checked and nothing is kept.
         """
-        await self._store.know(self._space, (spec.task,))
+        await self._store.know(self._namespace, (spec.task,))
         now_ms = self._store.clock.now_ms()
         draft = Schedule(
             id=self._ids.new(now_ms),
@@ -245,13 +245,13 @@ class Schedules:
         if spec.validate_only:
             return schedule
 
-        schedule_id = await self._store.write(keyed(CreateSchedule(schedule), request, self._space))
+        schedule_id = await self._store.write(keyed(CreateSchedule(schedule), request, self._namespace))
         return schedule if schedule_id == schedule.id else await self.get(schedule_id)
 
     def _checked(self, schedule: Schedule) -> Schedule:
         """Return the schedule in its one spelling, if it can be kept to and its task takes what it gives."""
         schedule = checked(schedule)
-        task = self._space.find(self._store.definitions.tasks, schedule.task)
+        task = self._namespace.find(self._store.definitions.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
         self._scheduler.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
         return schedule
@@ -317,7 +317,7 @@ class Schedules:
     ) -> Schedule:
         """Apply a change to the schedule as it is in the transaction, after deciding about the slots that have come."""
         command = ChangeSchedule(self._organisation, named, version, self._scheduler, change)
-        after = await self._store.write(keyed(command, request, self._space))
+        after = await self._store.write(keyed(command, request, self._namespace))
         await finish(self._store)
         return after
 
@@ -327,7 +327,7 @@ class Schedules:
         """Change what a schedule says; raise InvalidSchedule or InvalidInput, VersionMismatch, or ScheduleExists."""
         changes = said(patch, self._settings)
         if "task" in changes:
-            await self._store.know(self._space, (str(changes["task"]),))
+            await self._store.know(self._namespace, (str(changes["task"]),))
 
         def patched(uow: UnitOfWork, schedule: Schedule) -> Schedule:
             if not changes:
@@ -372,11 +372,11 @@ class Schedules:
 
         Overlap holds as for a slot; raises ScheduleBusy where that makes no run, and what a start raises.
         """
-        await self._store.know(self._space, ((await self.get(named)).task,))
+        await self._store.know(self._namespace, ((await self.get(named)).task,))
         command = TriggerSchedule(self._organisation, named, how, self._scheduler)
-        run = await self._store.write(keyed(command, request, self._space))
+        run = await self._store.write(keyed(command, request, self._namespace))
         await finish(self._store)
-        return self._space.run(run)
+        return self._namespace.run(run)
 
     async def backfill(
         self, named: str, asked: wire.BackfillSchedule, request: RequestKey | None = None
@@ -389,10 +389,10 @@ class Schedules:
         first, last = timestamp(asked.first, "/from"), timestamp(asked.last, "/to")
         if last < first:
             raise invalid("/to", "it is before from")
-        await self._store.know(self._space, ((await self.get(named)).task,))
+        await self._store.know(self._namespace, ((await self.get(named)).task,))
 
         command = Backfill(self._organisation, named, asked, first, last, kept_ms(self._settings), self._scheduler)
-        return BackfillResult(asked.dry_run, await self._store.write(keyed(command, request, self._space)))
+        return BackfillResult(asked.dry_run, await self._store.write(keyed(command, request, self._namespace)))
 
 
 def kept_ms(settings: Settings) -> int:

@@ -19,7 +19,7 @@ from headway.features.tables.rules.fields import FIELDS_MAX, BadField, checked, 
 from headway.features.tables.rules.keys import keys
 from headway.features.tables.rules.values import BadValue
 from headway.ids import IdSource, canonical_id
-from headway.kernel.space import Space
+from headway.kernel.namespace import Namespace
 from headway.protocol import tables as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey, keys_of, once
@@ -85,8 +85,8 @@ class Tables:
             return [table_id]
 
         (found,), _ = await self._store.write(
-            lambda uow: once(uow, request, Space(self._organisation), work),
-            keys=keys_of(request, Space(self._organisation)),
+            lambda uow: once(uow, request, Namespace(self._organisation), work),
+            keys=keys_of(request, Namespace(self._organisation)),
             grows=True,
         )
         return await self.get(found)

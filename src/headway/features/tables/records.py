@@ -20,7 +20,7 @@ from headway.features.tables.rules.conditions import EVERY, BadCondition, Condit
 from headway.features.tables.rules.keys import key
 from headway.features.tables.rules.values import BadValue, normal
 from headway.ids import IdSource, canonical_id
-from headway.kernel.space import Space
+from headway.kernel.namespace import Namespace
 from headway.protocol import tables as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey, keys_of, once
@@ -269,14 +269,14 @@ class Records:
     ) -> tuple[Table, builtins.list[str]]:
         wanted = canonical_id(table_name) or table_name
 
-        space = Space(self._organisation)
+        namespace = Namespace(self._organisation)
 
         def whole(uow: UnitOfWork) -> tuple[Table, builtins.list[str]]:
             table = hold(uow, self._organisation, wanted)
-            lines, _ = once(uow, request, space, lambda uow: work(uow, table))
+            lines, _ = once(uow, request, namespace, lambda uow: work(uow, table))
             return table, lines
 
-        return await self._store.write(whole, keys=keys_of(request, space), grows=grows, weight=max(1, weight))
+        return await self._store.write(whole, keys=keys_of(request, namespace), grows=grows, weight=max(1, weight))
 
     async def _shown(self, table: Table, ids: Sequence[str], *, created: int = 0, updated: int = 0) -> Batch:
         found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, ids))

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from headway.errors import BadParameter, HeadwayError, InvalidState
 from headway.ids import IdSource
 from headway.kernel.authority import RESERVED
+from headway.kernel.namespace import Namespace
 from headway.kernel.query import RunFilter
 from headway.kernel.run import Reason, Run
-from headway.kernel.space import Space
 from headway.protocol.runs import BulkAction
 from headway.runs import control
 from headway.runs.built_in.task import built_in
@@ -104,7 +104,7 @@ class Bulk:
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Apply the action to the runs that matched when the run was created, after an earlier attempt's cursor."""
     action = msgspec.json.decode(run.input, type=BulkAction)
-    wanted = Space(run.organisation).wanted(to_filter(action.filter))
+    wanted = Namespace(run.organisation).wanted(to_filter(action.filter))
     if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id
         wanted = replace(wanted, created_before=run.created_at + 1)
     bulk = Bulk(service, run, wanted, action)

@@ -24,7 +24,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 
 
-class Space:
+class Namespace:
     """Names of one organisation: of tasks, queues, keys of limits, dedupe keys, idempotency keys and labels."""
 
     __slots__ = ("_prefix", "organisation")
@@ -33,14 +33,14 @@ class Space:
         self.organisation = organisation
         self._prefix = "" if organisation == FIRST else f"{organisation}{MARK}"
 
-    def inside(self, name: str) -> str:
+    def qualify(self, name: str) -> str:
         """Return the stored name; it is different for every pair of organisation and name."""
         if self._prefix:
             return self._prefix + name
         return name if MARK not in name else f"{FIRST}{MARK}{name}"
 
     @staticmethod
-    def outside(stored: str) -> str:
+    def unqualify(stored: str) -> str:
         """Return the organisation's name for a stored name."""
         return stored.partition(MARK)[2] if MARK in stored else stored
 
@@ -58,7 +58,7 @@ class Space:
     def tasks(self, name: str, *, shared_first: bool = False) -> tuple[str, ...]:
         """Return the stored names that a task's name may mean: the organisation's own task, or a shared one."""
         if not self._prefix:
-            return (self.inside(name),)
+            return (self.qualify(name),)
         shared = name if MARK not in name else f"{FIRST}{MARK}{name}"
         return (shared, self._prefix + name) if shared_first else (self._prefix + name, shared)
 
@@ -69,7 +69,7 @@ class Space:
     def find(self, tasks: Mapping[str, Task], name: str, *, shared_first: bool = False) -> Task | None:
         """Return the task that a name means to the organisation, if it may start that task."""
         if not self._prefix:
-            return tasks.get(self.inside(name))
+            return tasks.get(self.qualify(name))
         for stored in self.tasks(name, shared_first=shared_first):
             task = tasks.get(stored)
             if task is not None and self.may_start(task):
@@ -82,22 +82,22 @@ class Space:
         """Return the run with the organisation's own names."""
         if not self._prefix:
             return run
-        key = None if run.key is None else self.outside(run.key)
-        return replace(run, task=self.outside(run.task), queue=self.outside(run.queue), key=key)
+        key = None if run.key is None else self.unqualify(run.key)
+        return replace(run, task=self.unqualify(run.task), queue=self.unqualify(run.queue), key=key)
 
     def task(self, task: Task) -> Task:
         """Return the task with the organisation's own names."""
-        return replace(task, name=self.outside(task.name), queue=self.outside(task.queue)) if self._prefix else task
+        return replace(task, name=self.unqualify(task.name), queue=self.unqualify(task.queue)) if self._prefix else task
 
     def queue(self, queue: Queue) -> Queue:
         """Return the queue with the organisation's own name."""
-        return replace(queue, name=self.outside(queue.name)) if self._prefix else queue
+        return replace(queue, name=self.unqualify(queue.name)) if self._prefix else queue
 
     def worker(self, worker: Worker) -> Worker:
         """Return the worker with the organisation's own names."""
         if not self._prefix:
             return worker
-        return replace(worker, queues=_outside(worker.queues), tasks=_outside(worker.tasks))
+        return replace(worker, queues=_unqualified(worker.queues), tasks=_unqualified(worker.tasks))
 
     def wanted(self, wanted: RunFilter) -> RunFilter:
         """Return the filter with stored names."""
@@ -107,10 +107,10 @@ class Space:
             wanted,
             organisation=self.organisation,
             task=tuple(stored for name in wanted.task for stored in self.tasks(name)),
-            queue=tuple(map(self.inside, wanted.queue)),
-            key=None if wanted.key is None else self.inside(wanted.key),
+            queue=tuple(map(self.qualify, wanted.queue)),
+            key=None if wanted.key is None else self.qualify(wanted.key),
         )
 
 
-def _outside(names: str) -> str:
-    return _encode(list(map(Space.outside, _decode_names(names)))).decode()
+def _unqualified(names: str) -> str:
+    return _encode(list(map(Namespace.unqualify, _decode_names(names)))).decode()
