@@ -15,6 +15,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -28,10 +29,24 @@ from headway.features.schedules.scheduler import with_next
 from headway.ids import Signer
 from headway.runs.service import Service
 from headway.server import FEATURES
+from headway.store.command import Command
 from headway.store.sqlite.open import open_file
+from headway.store.unit_of_work import UnitOfWork
 
 DAY_MS = 86_400_000
 CHUNK = 5_000
+
+
+@dataclass
+class InsertSchedules(Command[None]):
+    """Insertion of schedules."""
+
+    made: list[Schedule]
+
+    def apply(self, uow: UnitOfWork) -> None:
+        """Insert them."""
+        for schedule in self.made:
+            kept.insert(uow, schedule)
 
 
 def main() -> None:
@@ -82,7 +97,7 @@ def _fill(path: Path, count: int, starts: Callable[[int, int, int], int], occurr
                 )
                 for n in range(begin, min(begin + CHUNK, count))
             ]  # fmt: skip
-            await store.write(lambda uow, made=made: [kept.insert(uow, schedule) for schedule in made])  # type: ignore[misc]
+            await store.write(InsertSchedules(made))
         await store.close()
 
     asyncio.run(fill())

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from tests.commands import FunctionCommand
 from tests.rows import verify, verify_postgres
 
 from headway.clock import ManualClock
@@ -99,7 +100,7 @@ class Harness:
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""
-        await self.store.write(lambda uow: make_organisation(uow, organisation))
+        await self.store.write(FunctionCommand(lambda uow: make_organisation(uow, organisation)))
         self.organisation = organisation
         self._bind()
 

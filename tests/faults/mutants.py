@@ -531,7 +531,7 @@ MUTANTS = (
         "each-sign-of-life-is-written-down", "workers",
         "NOTED_EVERY_MS: Final = 60000", "NOTED_EVERY_MS: Final = 0",
         "tests/faults/test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
-        also=("Workers._heartbeat", "self._note(session)", "self._note(session)\nawait self._store.write(lambda uow: None)"),
+        also=("Workers._heartbeat", "self._note(session)", "self._note(session)\nawait self._store.write(SaveWorker(session.registration.worker))"),
     ),
     Mutant(
         "stream-resumes-one-too-late-2", "_known",

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+from tests.commands import FunctionCommand
 from tests.harness import declare, spec
 
 from headway.errors import WorkerNotFound
@@ -109,7 +110,7 @@ async def test_a_run_that_comes_back_goes_before_one_that_is_born_in_the_same_mo
         )
         uow.record(uow.run("ffffffff-0000-7000-8000-000000000000"), "run.state", '{"state":"queued","cause":"created"}')
 
-    await harness.store.write(both)
+    await harness.store.write(FunctionCommand(both))
     assert [(old.id, lease.epoch + 1)] == [(lease.run_id, lease.epoch) for lease in await waiting]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare, raw, spec
 
 from headway.errors import AlreadyCompleted, InvalidState
@@ -459,7 +460,7 @@ async def test_the_retry_of_a_built_in_task_starts_anew(harness):
     worker, lease = await begun(harness)
     await step(harness, worker, lease, "a")
     await fail(harness, worker, lease)
-    await harness.store.write(lambda uow: uow.define(_records(uow.task("t"))))
+    await harness.store.write(FunctionCommand(lambda uow: uow.define(_records(uow.task("t")))))
     assert {} == (await again(harness, worker, lease.run_id)).steps
 
 

@@ -3,6 +3,7 @@
 from operator import attrgetter
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare
 
 from headway.errors import InvalidState
@@ -56,7 +57,7 @@ async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are
         for key in ("a", "b", "a"):
             uow.defer(at_end, key)
 
-    await harness.store.write(work)
+    await harness.store.write(FunctionCommand(work))
     assert done == [["a", "b"], ["again"]]
 
 
@@ -68,8 +69,8 @@ async def test_a_transaction_has_one_object_of_a_class_for_itself(harness):
         uow.local(Budget).left -= 1
         return uow.local(Budget).left
 
-    assert await harness.store.write(spend) == 2
-    assert await harness.store.write(spend) == 2
+    assert await harness.store.write(FunctionCommand(spend)) == 2
+    assert await harness.store.write(FunctionCommand(spend)) == 2
 
 
 async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_once(harness):
@@ -84,7 +85,7 @@ async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_
         for what in ("x", "y", "x"):
             uow.emit(Happened(what))
 
-    await harness.store.write(work)
+    await harness.store.write(FunctionCommand(work))
     assert due == [RunDue(10)]
     assert happened == [Happened("x"), Happened("y")]
 
@@ -98,7 +99,7 @@ async def test_an_undone_transaction_announces_nothing(harness):
         raise InvalidState("no")
 
     with pytest.raises(InvalidState):
-        await harness.store.write(work)
+        await harness.store.write(FunctionCommand(work))
     assert due == []
     await harness.worker(declare("u"))
     assert due == []

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.runs.heartbeats import HeartbeatingWorker
 
 from headway.clock import ManualClock
@@ -75,7 +76,7 @@ async def test_time_in_which_the_database_stands_still_is_not_held_against_worke
 
     keeper = Timekeeper(disk.service, lambda: None)
     await keeper.tick()
-    standing = disk.store.write(stand)
+    standing = disk.store.write(FunctionCommand(stand))
     await asyncio.to_thread(begun.wait, 10)
     for _ in range(2 * LEASE_MS // keeper._lease_clock.turn_ms):
         disk.clock.advance(keeper._lease_clock.turn_ms)
@@ -157,7 +158,7 @@ async def test_who_is_heard_before_his_leases_are_taken_keeps_them(disk):
         begun.set()
         go_on.wait(10)
 
-    standing = disk.store.write(stand)
+    standing = disk.store.write(FunctionCommand(stand))
     await asyncio.to_thread(begun.wait, 10)
     disk.clock.advance(LEASE_MS)
     (session,) = disk.sessions.lapsed()

@@ -5,6 +5,7 @@ import json
 from contextlib import aclosing
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare, key, make_organisation, raw, spec
 
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
@@ -27,7 +28,7 @@ WHY = Reason(code="test")
 async def shared_by(harness, *numbers):
     """Let organisations share the store; return the services of each."""
     for number in numbers:
-        await harness.store.write(lambda uow, number=number: make_organisation(uow, number))
+        await harness.store.write(FunctionCommand(lambda uow, number=number: make_organisation(uow, number)))
     return [harness.service.of(number) for number in numbers]
 
 

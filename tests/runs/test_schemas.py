@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 from msgspec.structs import replace
+from tests.commands import FunctionCommand
 from tests.harness import declare, spec
 
 from headway.errors import InputTooCostly, InvalidInput, SchemaTooCostly
@@ -57,7 +58,7 @@ async def test_a_schema_that_was_declared_before_there_was_a_limit_fails_its_own
     await harness.worker(declare("t"), declare("good", input_schema={"type": "object"}))
     task = harness.service.store.definitions.task("t")
     text = json.dumps(DOUBLED, separators=(",", ":"))
-    await harness.store.write(lambda uow: uow.define(replace(task, input_schema=text)))
+    await harness.store.write(FunctionCommand(lambda uow: uow.define(replace(task, input_schema=text))))
     with pytest.raises(SchemaTooCostly) as caught:
         await harness.start()
     assert caught.value.status == 422

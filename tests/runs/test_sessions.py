@@ -5,6 +5,7 @@ import json
 import threading
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.faults.waiting import until
 from tests.harness import declare, raw, spec
 from tests.runs.heartbeats import HeartbeatingWorker
@@ -222,7 +223,7 @@ async def test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_i
 
     waiting = asyncio.ensure_future(disk.claim(worker, wait="20s", number=1))
     await asyncio.sleep(0.05)
-    standing = disk.store.write(stand)
+    standing = disk.store.write(FunctionCommand(stand))
     await begun.wait()
     starting = asyncio.ensure_future(disk.start())
     while not disk.store.writer._todo:  # noqa: ASYNC110 - nobody tells
@@ -290,7 +291,7 @@ async def test_leases_of_a_worker_that_nobody_remembers_lapse_after_a_restart(di
     worker = await disk.worker()
     run = await disk.start()
     await disk.one(worker)
-    await disk.store.write(lambda uow: uow.database.run("delete_gone_workers", before=0))
+    await disk.store.write(FunctionCommand(lambda uow: uow.database.run("delete_gone_workers", before=0)))
     disk.store._connections[0].connection.execute("DELETE FROM workers")
     await disk.restart()
     await disk.advance(15_000)

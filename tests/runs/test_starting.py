@@ -6,6 +6,7 @@ import threading
 
 import msgspec
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare, in_memory, key, spec
 
 from headway.errors import (
@@ -180,7 +181,7 @@ async def test_64_at_once_with_one_key_start_one_run(disk, written):
     others = [disk.runs.start(one(f"o{n}"), key(f"o{n}")) for n in range(64)]
     mixed = [one for pair in zip(asked, others, strict=True) for one in pair]
     gate, entered = threading.Event(), threading.Event()
-    blocked = disk.store.write(lambda uow: entered.set() or gate.wait(10))
+    blocked = disk.store.write(FunctionCommand(lambda uow: entered.set() or gate.wait(10)))
     await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
     waiting = asyncio.gather(*mixed)
     await asyncio.sleep(0)

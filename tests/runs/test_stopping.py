@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare, spec
 from tests.runs.states import bring
 
@@ -129,14 +130,14 @@ async def test_all_stops_of_a_transaction_share_its_room(harness):
         for parent in parents:
             terminate(uow, uow.run(parent.id), WHY, None, cascade=True)
 
-    await harness.store.write(both)
+    await harness.store.write(FunctionCommand(both))
     assert 1_600 - 500 == unfinished(harness)
 
 
 async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by_the_next(disk):
     parent = await large_family(disk, await disk.worker())
     why = Reason(code="terminated", message="enough")
-    await disk.store.write(lambda uow: terminate(uow, uow.run(parent.id), why, 1_000, cascade=True))
+    await disk.store.write(FunctionCommand(lambda uow: terminate(uow, uow.run(parent.id), why, 1_000, cascade=True)))
     assert 700 == unfinished(disk)
     await disk.restart()
     await disk.store.write(ContinueStops())
@@ -153,7 +154,7 @@ async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by
 async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(harness):
     parent = await large_family(harness, await harness.worker())
     woken = harness.announced(DeadlineSet)
-    await harness.store.write(lambda uow: terminate(uow, uow.run(parent.id), WHY, None, cascade=True))
+    await harness.store.write(FunctionCommand(lambda uow: terminate(uow, uow.run(parent.id), WHY, None, cascade=True)))
     assert [DeadlineSet(harness.clock.now_ms())] == woken
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from msgspec.structs import astuple, replace
+from tests.commands import FunctionCommand
 
 from headway.features.access.audit import Audit
 from headway.features.access.model import AuditEvent
@@ -186,7 +187,7 @@ async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(harness):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await harness.store.write(work)
+        await harness.store.write(FunctionCommand(work))
     assert harness.wrong() == []
     await harness.service.access.audit.append(Origin(), "run.terminate", "x", "done")
     found, _ = await harness.service.access.audit.page(0, 0, 10)

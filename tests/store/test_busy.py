@@ -6,6 +6,7 @@ import logging
 
 import apsw
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import declare
 from tests.running import of_sqlite
 from tests.store.faulty import faulty_world
@@ -32,7 +33,7 @@ async def test_while_another_program_writes_commands_are_answered_with_503_and_n
     worker = await disk.worker()
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
-    await disk.store.write(lambda uow: None)  # the claim has been looked at, and waits
+    await disk.store.write(FunctionCommand(lambda uow: None))  # the claim has been looked at, and waits
     with held(disk.path, disk.store.writer), caplog.at_level(logging.WARNING):
         found = await asyncio.gather(
             *(disk.start() for _ in range(3)), disk.worker(declare("u")), return_exceptions=True
@@ -47,8 +48,6 @@ async def test_while_another_program_writes_commands_are_answered_with_503_and_n
 async def test_in_one_by_one_only_the_first_waits_for_the_lock():
     harness, database = faulty_world()
     writer = harness.store.writer
-    from headway.store.command import FunctionCommand
-
     database.arm(1, DatabaseLocked(), only="begin")
     done, _ = writer._one_by_one([FunctionCommand(lambda uow: None) for _ in range(3)])
     assert [StorageBusy] * 3 == [type(command.failure) for command in done]

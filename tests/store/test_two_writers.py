@@ -5,6 +5,7 @@ import contextlib
 import threading
 
 import pytest
+from tests.commands import FunctionCommand
 
 from headway.protocol import workers as wire
 from headway.store.counters import READS_MAX, CounterChanges, Counters
@@ -16,7 +17,7 @@ of_postgres = pytest.mark.parametrize("disk", ["postgres"], indirect=True)
 async def busy(harness):
     """Keep the first writer in the middle of a transaction."""
     entered, gate = threading.Event(), threading.Event()
-    held = harness.store.write(lambda uow: entered.set() or gate.wait(20))
+    held = harness.store.write(FunctionCommand(lambda uow: entered.set() or gate.wait(20)))
     try:
         await asyncio.to_thread(entered.wait, 10)
         yield

@@ -6,6 +6,7 @@ import logging
 import threading
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.harness import START, declare, on_postgres, opened, spec
 from tests.store.faulty import faulty, faulty_world
 
@@ -13,7 +14,6 @@ from headway.clock import ManualClock
 from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
 from headway.notify.events import StorageRegained, StorageStopped
 from headway.protocol import workers as wire
-from headway.store.command import FunctionCommand
 from headway.store.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.store.postgres.dialect import POSTGRES
 from headway.store.sqlite.dialect import SQLITE
@@ -23,12 +23,12 @@ from headway.store.sqlite.open import open_file
 async def test_what_comes_together_is_one_transaction(disk):
     gate, entered = threading.Event(), threading.Event()
     await disk.worker()
-    blocked = disk.store.write(lambda uow: entered.set() or gate.wait(10))
+    blocked = disk.store.write(FunctionCommand(lambda uow: entered.set() or gate.wait(10)))
     await asyncio.to_thread(entered.wait, 10)
-    first = disk.store.write(lambda uow: uow)
+    first = disk.store.write(FunctionCommand(lambda uow: uow))
     waiting = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(200)]
     await asyncio.sleep(0)
-    last = disk.store.write(lambda uow: uow)
+    last = disk.store.write(FunctionCommand(lambda uow: uow))
     gate.set()
     await asyncio.gather(blocked, *waiting)
     assert await first is await last, "what came between the two is in their transaction"
@@ -37,7 +37,7 @@ async def test_what_comes_together_is_one_transaction(disk):
 
 async def test_answers_come_in_the_order_of_the_questions(disk):
     order = []
-    asked = [disk.store.write(lambda uow, n=n: order.append(n)) for n in range(50)]
+    asked = [disk.store.write(FunctionCommand(lambda uow, n=n: order.append(n))) for n in range(50)]
     await asyncio.gather(*asked)
     assert list(range(50)) == order
 
@@ -52,7 +52,7 @@ async def test_a_command_that_fails_halfway_fails_alone(disk, caplog):
         raise InvalidState("half done")
 
     others = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(5)]
-    bad = [disk.store.write(halfway) for _ in range(5)]
+    bad = [disk.store.write(FunctionCommand(halfway)) for _ in range(5)]
     others += [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(5)]
     assert all(isinstance(error, InvalidState) for error in await asyncio.gather(*bad, return_exceptions=True))
     assert 10 == len({(await other).run.id for other in others})
@@ -67,7 +67,10 @@ async def test_a_refusal_that_changed_nothing_costs_nobody_anything(disk):
 
     before = disk.store.writer.batches
     answers = await asyncio.gather(
-        disk.store.write(refuse), disk.runs.start(spec()), disk.store.write(refuse), return_exceptions=True
+        disk.store.write(FunctionCommand(refuse)),
+        disk.runs.start(spec()),
+        disk.store.write(FunctionCommand(refuse)),
+        return_exceptions=True,
     )
     assert [True, False, True] == [isinstance(answer, InvalidState) for answer in answers]
     assert disk.store.writer.batches - before <= 2
@@ -85,7 +88,7 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
     for worker in workers:
         waiting.append(asyncio.ensure_future(disk.claim(worker, 1, "30s")))
         await asyncio.sleep(0)
-    await disk.store.write(lambda uow: None)
+    await disk.store.write(FunctionCommand(lambda uow: None))
     runs = [await disk.start() for _ in range(3)]
     leases = await asyncio.gather(*waiting)
     assert [run.id for run in runs] == [lease.run_id for (lease,) in leases]
@@ -110,7 +113,7 @@ async def test_a_run_is_claimed_in_the_transaction_that_starts_it(disk):
     worker = await disk.worker()
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
-    await disk.store.write(lambda uow: None)
+    await disk.store.write(FunctionCommand(lambda uow: None))
     before = disk.store.writer.batches
     await disk.start()
     await waiting
@@ -153,7 +156,7 @@ async def test_who_leaves_while_another_is_let_go_is_let_go_too(disk):
         FunctionCommand(list, lanes=lambda lane: False),
     )
     answers = [writer.write(command) for command in (leaves, other)]
-    await disk.store.write(lambda uow: None)
+    await disk.store.write(FunctionCommand(lambda uow: None))
     leaves.may = True
     writer.cancel(other)
     await answers[1]
@@ -280,14 +283,14 @@ async def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_worl
     harness, database = broken_world(threaded=True)
     await harness.worker()
     gate, entered = threading.Event(), threading.Event()
-    blocked = harness.store.write(lambda uow: entered.set() or gate.wait(10))
+    blocked = harness.store.write(FunctionCommand(lambda uow: entered.set() or gate.wait(10)))
     await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
     def spoil(uow):
         uow.changes += 1
         raise InvalidState("half done")
 
-    spoilers = [harness.store.write(spoil) for _ in range(4)]
+    spoilers = [harness.store.write(FunctionCommand(spoil)) for _ in range(4)]
     starts = [asyncio.ensure_future(harness.runs.start(spec())) for _ in range(6)]
     await asyncio.sleep(0)
     database.arm(3, StorageBroken("fsync failed"), only="commit")
@@ -399,7 +402,7 @@ async def test_after_the_end_nothing_is_taken_on(broken_world):
     await harness.store.writer.stop()
     assert [] == await waiting
     with pytest.raises(Draining):
-        await harness.store.write(lambda uow: None)
+        await harness.store.write(FunctionCommand(lambda uow: None))
     await harness.let_go()
 
 
@@ -418,7 +421,7 @@ async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
 
     for _ in range(5):
         with pytest.raises(InvalidState):
-            await disk.store.write(spoil)
+            await disk.store.write(FunctionCommand(spoil))
         await disk.tell(worker, lease, wire.LogReport, message="kept")
     assert 7 == (await disk.runs.get(lease.run_id)).seq
 
@@ -446,7 +449,7 @@ async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
     harness, database = broken_world(threaded=True)
     waiting = asyncio.ensure_future(harness.claim(await harness.worker(), 1, "30s"))
     await asyncio.sleep(0)
-    await harness.store.write(lambda uow: None)
+    await harness.store.write(FunctionCommand(lambda uow: None))
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
         await harness.start()
@@ -515,12 +518,12 @@ async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world
     monkeypatch.setattr(harness.store.writer, "_commit", commit)
     async with asyncio.timeout(10):
         with pytest.raises(StorageUnavailable):  # perhaps it was carried out: nobody knows
-            await harness.store.write(lambda uow: None)
+            await harness.store.write(FunctionCommand(lambda uow: None))
         with pytest.raises(StorageFailed):
             await patient
         assert fails is await told
         with pytest.raises(StorageFailed):
-            await harness.store.write(lambda uow: None)
+            await harness.store.write(FunctionCommand(lambda uow: None))
     assert "the writer has failed" in caplog.text
     await harness.let_go()
 
@@ -529,9 +532,9 @@ async def test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_i
     caplog.set_level(logging.CRITICAL)
     harness, _ = broken_world(threaded=True)
     gate = threading.Event()
-    blocked = harness.store.write(lambda uow: gate.wait(10))
-    raising = harness.store.write(lambda uow: next(iter(())))
-    others = [harness.store.write(lambda uow, n=n: n) for n in range(3)]
+    blocked = harness.store.write(FunctionCommand(lambda uow: gate.wait(10)))
+    raising = harness.store.write(FunctionCommand(lambda uow: next(iter(()))))
+    others = [harness.store.write(FunctionCommand(lambda uow, n=n: n)) for n in range(3)]
     gate.set()
     async with asyncio.timeout(10):
         await blocked

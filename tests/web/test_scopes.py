@@ -11,6 +11,7 @@ import json
 
 import msgspec
 import pytest
+from tests.commands import FunctionCommand
 from tests.web.access_kit import ALL, bearer, first_key, key_of
 from tests.web.foreign import CANARY as NAME
 from tests.web.foreign import FOREIGN, ForeignObjects, dump
@@ -400,7 +401,9 @@ async def furnish(server, headers) -> PopulatedServer:  # noqa: PLR0915 - one of
     over = await made("/v1/runs", {"task": f"{NAME}s"})
     await made(f"/v1/runs/{over['id']}:terminate", {})
     rows = json.dumps([[record["id"], 0, "value", "is canary-of-record"]])
-    await server.store.write(lambda uow: uow.later("insert_record_errors", run_id=over["id"], rows=rows, now_ms=1))
+    await server.store.write(
+        FunctionCommand(lambda uow: uow.later("insert_record_errors", run_id=over["id"], rows=rows, now_ms=1))
+    )
     suspended = await begin()
     await made(f"/v1/runs/{suspended}:suspend", {})
     other = await made("/v1/organisations", {"name": "other"})

@@ -10,6 +10,7 @@ import socket
 import threading
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.web.sockets import serving
 
 from headway.errors import RunNotFound
@@ -185,7 +186,7 @@ async def test_a_drain_that_takes_too_long_is_cut_short():
 def a_writer_that_stands_still(server):
     """Nothing is written within the block, as when a disk or a database takes its time."""
     go_on = threading.Event()
-    standing = server.service.store.write(lambda uow: go_on.wait())
+    standing = server.service.store.write(FunctionCommand(lambda uow: go_on.wait()))
     try:
         yield
     finally:

@@ -33,6 +33,21 @@ from headway.store.writer import Writer
 T = TypeVar("T")
 
 
+class EmptyCommit(Command[None]):
+    """A commit without changes, which fails, and ends the writer, if the store is gone."""
+
+    def apply(self, uow: UnitOfWork) -> None:
+        pass
+
+
+class ReloadDefinitions(Command[None]):
+    """Reading of tasks, queues and counters anew."""
+
+    def apply(self, uow: UnitOfWork) -> None:
+        uow.definitions.load(uow.database)
+        uow.expect(uow.counters.lanes_with_work)
+
+
 class Store:
     """One database, with the parts that write and read it."""
 
@@ -207,7 +222,7 @@ class Store:
         Where nothing is written, it is also what finds out that the store is gone.
         """
         if not self._look():
-            self.soon(lambda: self.write(lambda uow: None))  # an empty commit makes the writer fail, and end
+            self.soon(lambda: self.write(EmptyCommit()))
             return
         if self._reserve is None:
             for writer in self.writers:
@@ -228,11 +243,7 @@ class Store:
 
     async def refresh(self) -> None:
         """Read tasks, queues and counters anew, since other servers may have changed them."""
-        await self.write(self._reload)
-
-    def _reload(self, uow: UnitOfWork) -> None:
-        self.definitions.load(uow.database)
-        uow.expect(self.counters.lanes_with_work)
+        await self.write(ReloadDefinitions())
 
     def _heard(self, message: Message | None) -> None:
         """Handle a message of another server; None: messages may have been lost."""

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from headway import failpoints
@@ -34,7 +35,7 @@ from headway.errors import (
 )
 from headway.histogram import Histogram
 from headway.kernel.run import Run
-from headway.store.command import Command, FunctionCommand
+from headway.store.command import Command
 from headway.store.counters import Lane
 from headway.store.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.store.definition_cache import DefinitionCache
@@ -70,6 +71,16 @@ class _SpoiledError(Exception):
     def __init__(self, command: Command[Any]) -> None:
         super().__init__()
         self.command = command
+
+
+@dataclass(eq=False)
+class ExpectLanes(Command[None]):
+    """Opening of lanes that another writer or server has filled."""
+
+    opened: Iterable[Lane]
+
+    def apply(self, uow: UnitOfWork) -> None:
+        uow.expect(self.opened)
 
 
 class Writer:
@@ -269,7 +280,7 @@ class Writer:
         """Return a command that opens the lanes of other writers for patient commands, if one of these wants them."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
-            return [FunctionCommand(lambda uow: uow.expect(told))]
+            return [ExpectLanes(told)]
         return []
 
     def _wanted(self, lanes: Iterable[Lane]) -> bool:

@@ -184,7 +184,7 @@ class Kit:
         await sink.send()
 
     async def _next_moment(self) -> int | None:
-        rows = await self.service.store.write(lambda uow: uow.database.rows("next_due")[0])
+        rows = await self.service.store.read.next_due()
         slot_at = await ScheduleReader(self.service.store.read).next_slot_at()
         moments = (*rows, slot_at, *self.service.closed_lanes.values())
         return min((moment for moment in moments if moment is not None and moment < 1 << 62), default=None)

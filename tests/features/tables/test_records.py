@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests.commands import FunctionCommand
 from tests.features.tables.tables import field, fill, table, values
 
 from headway.errors import InvalidInput, InvalidRecord, RecordInUse, RecordNotFound, VersionMismatch
@@ -234,7 +235,7 @@ async def test_writers_of_one_record_decide_one_after_the_other(disk):
             found = changes.hold(uow, 1, "things")
             return changes.change(uow, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
 
-        await disk.store.write(work)
+        await disk.store.write(FunctionCommand(work))
 
     await asyncio.gather(*(raise_by_one() for _ in range(50)))
     assert await values(disk) == [{"N": 50}]
@@ -253,7 +254,7 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(harness):
         return {**record.values, "field_2": "same"}
 
     done = await harness.store.write(
-        lambda uow: changes.change(uow, changes.hold(uow, 1, "things"), [*ids, "gone"], decide)
+        FunctionCommand(lambda uow: changes.change(uow, changes.hold(uow, 1, "things"), [*ids, "gone"], decide))
     )
     assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
     assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
@@ -276,7 +277,7 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
         given = {"field_2": None, "field_3": ["a"]}
         return span, changes.give(uow, held, span, given, fitting.versions)
 
-    span, (fit, _) = await harness.store.write(work)
+    span, (fit, _) = await harness.store.write(FunctionCommand(work))
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)
     assert [each.get("L") for each in await values(harness)] == [None] * 5 + [["a"]] * 3 + [None] * 2
     assert [each.get("S") for each in await values(harness)] == ["x"] * 5 + [None] * 3 + ["x"] * 2

@@ -43,9 +43,7 @@ def _metrics(service: Service) -> Iterator[Metric]:
 
 async def _prune(service: Service) -> None:
     """Remove the record of old slots, before the tombstones of their runs go."""
-    while await service.store.write(
-        lambda uow: store.prune(uow, uow.now_ms - kept_ms(service.settings), SLOTS_AT_ONCE)
-    ):
+    while await service.store.write(store.PruneSlots(kept_ms(service.settings), SLOTS_AT_ONCE)):
         pass
 
 

@@ -7,6 +7,7 @@ row is locked until the transaction is over, so two servers never decide about t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from headway.features.schedules.model import Outcome, PastSlot, Schedule
 from headway.ids import canonical_id
 from headway.kernel.run import BEHIND, Run
 from headway.notify.events import Timer
+from headway.store.command import Command
 from headway.store.database import Database
 from headway.store.unit_of_work import UnitOfWork, as_rows
 
@@ -185,11 +187,18 @@ def next_behind(uow: UnitOfWork, schedule_ids: Iterable[str]) -> list[Run]:
     return [run for run in waiting if run.schedule_id not in busy]
 
 
-def prune(uow: UnitOfWork, before: int, limit: int) -> bool:
-    """Forget slots that were decided before a time; tell whether there are others."""
-    uow.database.run("prune_slots", before=before, limit=limit)
-    oldest = uow.database.rows("oldest_decision")[0][0]
-    return oldest is not None and bool(oldest < before)
+@dataclass
+class PruneSlots(Command[bool]):
+    """Removal of up to `limit` old slots; the result says whether others are left."""
+
+    kept_ms: int
+    limit: int
+
+    def apply(self, uow: UnitOfWork) -> bool:
+        before = uow.now_ms - self.kept_ms
+        uow.database.run("prune_slots", before=before, limit=self.limit)
+        oldest = uow.database.rows("oldest_decision")[0][0]
+        return oldest is not None and bool(oldest < before)
 
 
 # -- reads ---------------------------------------------------------------------------------------------------------------
