@@ -39,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         "index-of-a-span-whatever-fits", "patch_records",
-        "whole and len(ids) >= SIDE_BY_SIDE", "len(ids) >= SIDE_BY_SIDE",
+        "whole and len(ids) >= RANGE_DELETE_MIN", "len(ids) >= RANGE_DELETE_MIN",
         "tests/runs/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
     ),
     Mutant(
@@ -63,21 +63,22 @@ MUTANTS = (
         "tests/outbound/test_mail.py::test_a_line_break_in_a_header_fails_the_mail",
     ),
     Mutant(
-        "import-forgets-where-it-stood", "Imports.chunk",
-        "keep(uow, run, after.rows, after, after.at, file.bytes, f'{after.rows:,} rows')",
-        "keep(uow, run, 0, ImportDone(), after.at, file.bytes, f'{after.rows:,} rows')",
+        "import-forgets-where-it-stood", "ImportRows.apply",
+        "save_checkpoint(uow, self.run, after.rows, after, after.at, self.file_bytes, f'{after.rows:,} rows')",
+        "save_checkpoint(uow, self.run, 0, ImportCheckpoint(), after.at, self.file_bytes, f'{after.rows:,} rows')",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
     Mutant(
         "import-keeps-where-it-will-stand", "Imports.chunk",
-        "return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))",
-        "await self._store.write(lambda uow: keep(uow, run, done.rows + 1, "
-        "replace(done, at=done.at + found[-1].end, rows=done.rows + len(found)), 1, file.bytes, '0 rows'), run_ids=[run.id])\n"
-        "return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))",
+        "return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))",
+        "from headway.store.command import FunctionCommand\n"
+        "await self._store.write(FunctionCommand(lambda uow: save_checkpoint(uow, run, checkpoint.rows + 1, "
+        "replace(checkpoint, at=checkpoint.at + found[-1].end, rows=checkpoint.rows + len(found)), 1, file.bytes, '0 rows'), run_ids=[run.id]))\n"
+        "return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
     Mutant(
-        "blanks-are-like-anything", "Spelling.spell",
+        "blanks-are-like-anything", "ConditionSql.term",
         "f'({text} IS NULL OR {found})' if condition.operator in NEGATIVE else found", "found",
         "tests/features/tables/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
     ),
@@ -93,9 +94,9 @@ MUTANTS = (
         "tests/features/tables/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
     ),
     Mutant(
-        "unique-in-the-batch-only", "_refuse_taken",
-        "{(field, text): owner for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
-        "{(field, text): owner for _ in () for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
+        "unique-in-the-batch-only", "_check_unique",
+        "{(field, key): owner for field, key, owner in storage.find_entries(uow.database, table, sorted(asked))}",
+        "{(field, key): owner for _ in () for field, key, owner in storage.find_entries(uow.database, table, sorted(asked))}",
         "tests/features/tables/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
     ),
     Mutant(

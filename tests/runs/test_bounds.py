@@ -9,7 +9,7 @@ from headway.compat.tadabase import fields
 from headway.durations import parse_ms
 from headway.errors import BadParameter, HeadwayError, PayloadTooLarge
 from headway.features.record_tasks import rules as record_tasks
-from headway.features.tables import imports
+from headway.features.tables import import_columns
 from headway.features.tables.model import Table
 from headway.features.tables.rules import conditions, formats
 from headway.protocol.tables import ImportFile
@@ -49,7 +49,7 @@ COSTLY = {
     "parts within parts": lambda: parts(b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" * 20_000),
     "a part with many headers": lambda: parts(b"--x\r\n" + b"a: b\r\n" * 1_300_000 + b"\r\n1\r\n--x--"),
     "a name with many brackets": lambda: fields.nested([("a" + "[]" * 4_000_000, "1")]),
-    "many columns": lambda: imports._columns(["a"] * 1_000_000, TABLE, ImportFile(file="f", table="t")),
+    "many columns": lambda: import_columns.columns_of(["a"] * 1_000_000, TABLE, ImportFile(file="f", table="t")),
     "numbers that are far": lambda: read(FAR),
     "a body of far numbers": lambda: body.decode(msgspec.json.Decoder(), b'{"a":' + FAR + b"}"),
     "far numbers that are written otherwise": lambda: read(FAR.replace(b"e", b"E+0")),

@@ -19,7 +19,7 @@ def record_harness(harness, monkeypatch):
     allow(harness, EgressPolicy([]))
     for module, name, value in (
         (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
-        (storage, "SIDE_BY_SIDE", 2),
+        (storage, "RANGE_DELETE_MIN", 2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     return RecordTaskHarness(harness)

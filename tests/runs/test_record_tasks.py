@@ -31,7 +31,7 @@ from headway.features.record_tasks import executor as records
 from headway.features.record_tasks import runs as record_runs
 from headway.features.record_tasks import sending
 from headway.features.record_tasks.service import RecordTasks
-from headway.features.tables.external.database import Databases
+from headway.features.tables.external.database import ExternalDatabases
 from headway.kernel.namespace import Namespace
 from headway.kernel.run import Reason
 from headway.outbound.egress import EgressPolicy
@@ -784,7 +784,7 @@ async def test_rows_of_an_external_table_are_updated_too(record_harness, tmp_pat
     )
     again = (await record_harness.tasks.run_failed(run.id)).run
     assert await record_harness.execute(await record_harness.claim(again.id)) == {"total": 1, "done": 1, "failed": 0}
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()
 
 
 async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_task_reads_it(record_harness, tmp_path):
@@ -827,7 +827,7 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
         found = database.execute("SELECT name, age, seen FROM people ORDER BY id").fetchall()
     database.close()
     assert found == [("A", 1, None), ("b", "abc", None), ("c", 3, None), ("D", 4, None)]
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()
 
 
 @pytest.mark.parametrize(
@@ -869,4 +869,4 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
     with pytest.raises((ExternalFailed, ExternalRefused), match=said):
         await failing
     database.close()
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from tests.harness import in_memory
 
-from headway.features.tables.external.database import Databases
+from headway.features.tables.external.database import ExternalDatabases
 from headway.protocol import tables as wire
 
 
@@ -72,7 +72,7 @@ async def near(tmp_path):
     """A service that may connect to this machine's databases."""
     harness = allowing(tmp_path)
     yield harness
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()
     await harness.close()
 
 

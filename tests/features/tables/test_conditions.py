@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.features.tables import condition_sql as statements
 from headway.features.tables import store as storage
 from headway.features.tables.condition_sql import ListOrder
-from headway.features.tables.model import Field, FieldType, Table
+from headway.features.tables.model import Field, FieldType, RecordChange, Table
 from headway.features.tables.rules.conditions import (
     OPERATORS,
     BadCondition,
@@ -120,8 +120,8 @@ def trees():
 
 def in_sql(ask, dialect, condition, records):
     """Return which of some records (as JSON) the database says the condition is true of."""
-    spelling = statements.Spelling(dialect)
-    term = dialect.spell(spelling.spell(condition))
+    translation = statements.ConditionSql(dialect)
+    term = dialect.spell(translation.term(condition))
     data = dialect.binds(":data")
     number = dialect.binds(":number")
     made = " UNION ALL ".join(
@@ -130,7 +130,7 @@ def in_sql(ask, dialect, condition, records):
         for n in range(len(records))
     )
     binds = (
-        spelling.binds
+        translation.binds
         | {f"number_{n}": n for n in range(len(records))}
         | {f"data_{n}": text for n, text in enumerate(records)}
     )
@@ -173,17 +173,17 @@ def test_a_record_is_found_whatever_the_walk(database, harness):
 
             uow = UnitOfWork(connection, harness.store.definitions, {}, 1)
             storage.insert_table(uow, TABLE)
-            storage.write_records(uow, TABLE, list(zip(ids, records, strict=True)), [])
+            storage.write_records(uow, TABLE, list(map(RecordChange, ids, records)))
             fitting = [n for n, values in zip(ids, records, strict=True) if matches(condition, values)]
-            for walk in (
+            for order in (
                 ListOrder(),
                 ListOrder(down=True),
                 ListOrder("field_1"),
                 ListOrder("field_2"),
                 ListOrder("field_2", down=True),
             ):
-                expected = in_order(fitting, dict(zip(ids, records, strict=True)), walk)
-                assert paged(connection, dialect, condition, size, walk, window) == expected
+                expected = in_order(fitting, dict(zip(ids, records, strict=True)), order)
+                assert paged(connection, dialect, condition, size, order, window) == expected
             assert storage.count_records(connection, dialect, replace(TABLE, count=len(ids)), condition) == len(fitting)
             at = storage.read_at(connection, dialect, TABLE, condition, 2, 3)
             assert [record.id for record in at] == fitting[2:5]
@@ -193,19 +193,21 @@ def test_a_record_is_found_whatever_the_walk(database, harness):
     complete()
 
 
-def in_order(ids, values, walk):
-    if not walk.field:
-        return ids[::-1] if walk.down else ids
-    has = [n for n in ids if walk.field in values[n]]
-    has.sort(key=lambda n: (values[n][walk.field], n), reverse=walk.down)
-    blank = [n for n in ids if walk.field not in values[n]]
-    return has + (blank[::-1] if walk.down else blank)
+def in_order(ids, values, order):
+    if not order.field:
+        return ids[::-1] if order.down else ids
+    has = [n for n in ids if order.field in values[n]]
+    has.sort(key=lambda n: (values[n][order.field], n), reverse=order.down)
+    blank = [n for n in ids if order.field not in values[n]]
+    return has + (blank[::-1] if order.down else blank)
 
 
-def paged(connection, dialect, condition, size, walk, window):
+def paged(connection, dialect, condition, size, order, window):
     found, after = [], ""
     while True:
-        records, after = storage.read_page(UncutPages(connection), dialect, TABLE, condition, after, size, walk, window)
+        records, after = storage.read_page(
+            UncutPages(connection), dialect, TABLE, condition, after, size, order, window
+        )
         assert len(records) <= size
         found += [record.id for record in records]
         if not after:

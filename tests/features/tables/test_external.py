@@ -26,10 +26,10 @@ from headway.errors import (
     TableInUse,
 )
 from headway.features.tables.external import database
-from headway.features.tables.external import tables as far_tables
+from headway.features.tables.external import tables as external_tables
 from headway.features.tables.external.columns import Reflection
-from headway.features.tables.external.database import Databases
-from headway.features.tables.external.policy import Rules, checked_address, parsed
+from headway.features.tables.external.database import ExternalDatabases
+from headway.features.tables.external.policy import DatabasePolicy, allowed_address, parse_url
 from headway.protocol import tables as wire
 from headway.store.query_context import QUERY_CONTEXT, ClientDisconnected, QueryContext
 
@@ -179,8 +179,8 @@ async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
 
 
 async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, monkeypatch):
-    monkeypatch.setattr(far_tables, "reflected", lambda *_: Reflection((), ("id",), {}, {}))
-    monkeypatch.setattr(near.service.part(Databases), "call", lambda url, work: asyncio.sleep(0, work(None)))
+    monkeypatch.setattr(external_tables, "reflect", lambda *_: Reflection((), ("id",), {}, {}))
+    monkeypatch.setattr(near.service.part(ExternalDatabases), "call", lambda url, work: asyncio.sleep(0, work(None)))
     table = await external(near, "postgresql://ann:geheim@db.example.com/people")
     assert table.external.shown == "postgresql+psycopg://ann:***@db.example.com/people"
     assert "geheim" not in str(near.dump())
@@ -220,7 +220,7 @@ async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, 
 )
 def test_a_url_that_could_reach_what_it_should_not_is_refused(url, said):
     with pytest.raises(ExternalRefused, match=said):
-        parsed(url, Rules(folders=("/srv/data",)))
+        parse_url(url, DatabasePolicy(folders=("/srv/data",)))
 
 
 def test_a_link_out_of_an_allowed_folder_is_not_followed(tmp_path):
@@ -228,14 +228,14 @@ def test_a_link_out_of_an_allowed_folder_is_not_followed(tmp_path):
     (tmp_path / "secret.db").touch()
     (tmp_path / "allowed/link.db").symlink_to(tmp_path / "secret.db")
     with pytest.raises(ExternalRefused):
-        parsed(f"sqlite:///{tmp_path}/allowed/link.db", Rules(folders=(str(tmp_path / "allowed"),)))
+        parse_url(f"sqlite:///{tmp_path}/allowed/link.db", DatabasePolicy(folders=(str(tmp_path / "allowed"),)))
 
 
 def test_the_servers_own_store_is_no_external_table(tmp_path):
-    rules, own = Rules(folders=(str(tmp_path),)), [tmp_path / "headway.db"]
+    rules, own = DatabasePolicy(folders=(str(tmp_path),)), [tmp_path / "headway.db"]
     for name in ("headway.db", "headway.db-wal", "headway.db.key"):
         with pytest.raises(ExternalRefused, match="own store"):
-            parsed(f"sqlite:///{tmp_path / name}", rules, own)
+            parse_url(f"sqlite:///{tmp_path / name}", rules, own)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_the_servers_own_store_is_no_external_table(tmp_path):
 )
 def test_addresses_inside_are_not_dialled_unless_the_operator_says_so(host):
     with pytest.raises(ExternalRefused, match="no public address"):
-        checked_address(host, 5432, Rules())
-    assert checked_address(host, 5432, Rules.of([host]))
+        allowed_address(host, 5432, DatabasePolicy())
+    assert allowed_address(host, 5432, DatabasePolicy.of([host]))
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_addresses_inside_are_not_dialled_unless_the_operator_says_so(host):
 )
 def test_an_address_is_public_by_the_same_table_as_for_webhooks(host):
     with pytest.raises(ExternalRefused):
-        checked_address(host, 5432, Rules())
-    assert checked_address("8.8.8.8", 5432, Rules()) == "8.8.8.8"
+        allowed_address(host, 5432, DatabasePolicy())
+    assert allowed_address("8.8.8.8", 5432, DatabasePolicy()) == "8.8.8.8"
 
 
 PORT = "is not one that databases are connected to on"
@@ -265,36 +265,36 @@ PORT = "is not one that databases are connected to on"
 def test_a_port_on_which_there_are_no_databases_is_refused_when_it_is_named_and_when_it_is_dialled(scheme):
     for port in (1, 22, 25, 80, 443, 5433, 6379, 65_535):
         with pytest.raises(ExternalRefused, match=PORT):
-            parsed(f"{scheme}://u@db.example.com:{port}/d", Rules())
+            parse_url(f"{scheme}://u@db.example.com:{port}/d", DatabasePolicy())
         with pytest.raises(ExternalRefused, match=PORT):
-            checked_address("8.8.8.8", port, Rules())
+            allowed_address("8.8.8.8", port, DatabasePolicy())
     for port in ("", ":3306", ":5432"):
-        assert parsed(f"{scheme}://u@db.example.com{port}/d", Rules()).host == "db.example.com"
+        assert parse_url(f"{scheme}://u@db.example.com{port}/d", DatabasePolicy()).host == "db.example.com"
 
 
 def test_the_operator_names_ports_for_all_hosts_or_for_one():
-    assert parsed("mysql://u@db.example.com:6033/d", Rules.of([], [6033]))
-    one = Rules.of(["DB.example.com.:6033", "[::1]:5433"])
-    assert parsed("mysql://u@db.example.com:6033/d", one)
-    assert checked_address("::1", 5433, one) == "::1"
-    any_port = Rules.of(["db.example.com"])
-    assert parsed("mysql://u@db.example.com:22/d", any_port)
+    assert parse_url("mysql://u@db.example.com:6033/d", DatabasePolicy.of([], [6033]))
+    one = DatabasePolicy.of(["DB.example.com.:6033", "[::1]:5433"])
+    assert parse_url("mysql://u@db.example.com:6033/d", one)
+    assert allowed_address("::1", 5433, one) == "::1"
+    any_port = DatabasePolicy.of(["db.example.com"])
+    assert parse_url("mysql://u@db.example.com:22/d", any_port)
     for url, rules in (
         ("mysql://u@db.example.com:22/d", one), ("mysql://u@other.example.com:6033/d", one),
-        ("mysql://u@other.example.com:22/d", any_port), ("mysql://u@db.example.com/d", Rules.of([], [6033])),
-        ("mysql://u@10.1.2.3:22/d", Rules.of(["10.0.0.0/8"])),
+        ("mysql://u@other.example.com:22/d", any_port), ("mysql://u@db.example.com/d", DatabasePolicy.of([], [6033])),
+        ("mysql://u@10.1.2.3:22/d", DatabasePolicy.of(["10.0.0.0/8"])),
     ):  # fmt: skip
         with pytest.raises(ExternalRefused, match=PORT):
-            parsed(url, rules)
-    assert checked_address("10.1.2.3", 3306, Rules.of(["10.0.0.0/8"])) == "10.1.2.3"
+            parse_url(url, rules)
+    assert allowed_address("10.1.2.3", 3306, DatabasePolicy.of(["10.0.0.0/8"])) == "10.1.2.3"
     with pytest.raises(ExternalRefused, match="no public address"):
-        checked_address("127.0.0.1", 5432, Rules.of(["127.0.0.1:5433"]))
+        allowed_address("127.0.0.1", 5432, DatabasePolicy.of(["127.0.0.1:5433"]))
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.0/99", "a b", "", "h:0", "h:65536", "h:x", "::1/x"])
 def test_what_the_operator_names_has_to_be_a_host_or_a_network(entry):
     with pytest.raises(ValueError, match=r"no host|does not appear"):
-        Rules.of([entry])
+        DatabasePolicy.of([entry])
 
 
 def test_a_name_that_leads_nowhere_and_one_that_leads_inside_are_refused_alike(monkeypatch):
@@ -305,12 +305,12 @@ def test_a_name_that_leads_nowhere_and_one_that_leads_inside_are_refused_alike(m
         raise socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(ExternalRefused, match="no public address"):
-        checked_address("%2Fvar%2Frun%2Fpostgresql", 5432, Rules())  # no name, and no socket either
+        allowed_address("%2Fvar%2Frun%2Fpostgresql", 5432, DatabasePolicy())  # no name, and no socket either
     said = set()
     for resolver in (found, nothing):
         monkeypatch.setattr(socket, "getaddrinfo", resolver)
         with pytest.raises(ExternalRefused) as refused:
-            checked_address("db.corp.example", 5432, Rules())
+            allowed_address("db.corp.example", 5432, DatabasePolicy())
         said.add(str(refused.value))
     assert len(said) == 1
 
@@ -318,7 +318,7 @@ def test_a_name_that_leads_nowhere_and_one_that_leads_inside_are_refused_alike(m
 def test_of_several_addresses_only_one_that_may_be_dialled_is(monkeypatch):
     addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, 5432)) for at in ("127.0.0.1", "10.0.0.1", "8.8.4.4")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-    assert checked_address("db.example.com", 5432, Rules()) == "8.8.4.4"
+    assert allowed_address("db.example.com", 5432, DatabasePolicy()) == "8.8.4.4"
 
 
 BANNERS = {
@@ -492,7 +492,7 @@ async def liars_met(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "CONNECT_S", 1)
     harness = allowing(tmp_path, external_timeout_ms=500)
     yield harness
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()
     await harness.close()
 
 
@@ -518,7 +518,7 @@ async def unanswered(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen(20)
         yield harness, silent.getsockname()[1]
-    harness.service.part(Databases).close()
+    harness.service.part(ExternalDatabases).close()
     await harness.close()
 
 
@@ -546,7 +546,7 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
         external_timeout_ms=1_000 if how == "the time is up" else 600_000,
     )  # fmt: skip
     await external(harness, url)
-    databases, statement = harness.service.part(Databases), ENDLESS[url.partition(":")[0]]
+    databases, statement = harness.service.part(ExternalDatabases), ENDLESS[url.partition(":")[0]]
     query_context, begun = QueryContext(1, 600), threading.Event()
 
     def endless(connection):
@@ -565,7 +565,7 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
         asking.cancel()
     with pytest.raises((ClientDisconnected, asyncio.CancelledError, ExternalFailed)):
         await asking
-    (far,) = databases._known.values()
+    (far,) = databases._pools.values()
     await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")
     if url.startswith("mysql"):
         await asyncio.to_thread(until, lambda: not executed(url), 20, "the server does not execute it any more")

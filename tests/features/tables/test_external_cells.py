@@ -7,7 +7,7 @@ from sqlalchemy import text
 from tests.features.tables.databases import external
 
 from headway.errors import ExternalRefused, RecordNotFound
-from headway.features.tables.external.database import Databases
+from headway.features.tables.external.database import ExternalDatabases
 from headway.protocol import tables as wire
 
 NUMBERS = {
@@ -257,7 +257,7 @@ async def test_a_postgresql_database_without_an_encoding_is_read(near, postgres_
         assert [list(invalid(table, record)) for record in found] == [[], [], ["name"]]
         assert await ids(near, "name", "is", "café") == ["b"]
     finally:
-        near.service.part(Databases).close()
+        near.service.part(ExternalDatabases).close()
         postgres_cluster.drop_database(name)
 
 

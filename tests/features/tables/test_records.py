@@ -9,7 +9,7 @@ from tests.features.tables.tables import field, fill, table, values
 from headway.errors import InvalidInput, InvalidRecord, RecordInUse, RecordNotFound, VersionMismatch
 from headway.features.tables import changes
 from headway.features.tables import store as storage
-from headway.features.tables.changes import Refusal, Refused
+from headway.features.tables.model import RecordChange
 from headway.protocol.tables import RecordPatch
 from headway.runs.idempotency import request_key
 
@@ -232,8 +232,10 @@ async def test_writers_of_one_record_decide_one_after_the_other(disk):
 
     async def raise_by_one():
         def work(uow):
-            found = changes.hold(uow, 1, "things")
-            return changes.change(uow, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
+            locked = storage.lock_table(uow, 1, "things")
+            before = storage.load_records(uow, locked, [record.id])[record.id]
+            change = RecordChange(record.id, {"field_1": before.values["field_1"] + 1}, before)
+            assert not changes.save(uow, locked, [change])
 
         await disk.store.write(FunctionCommand(work))
 
@@ -246,18 +248,36 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(harness):
     records = await fill(harness, *({"N": number, "K": str(number)} for number in range(4)))
     ids = [record.id for record in records]
 
-    def decide(record):
-        if record.values["field_1"] == 0:
-            return None
-        if record.values["field_1"] == 1:
-            raise Refused(Refusal("N", "odd", "is odd"))
-        return {**record.values, "field_2": "same"}
+    def work(uow):
+        locked = storage.lock_table(uow, 1, "things")
+        found = storage.load_records(uow, locked, [*ids, "gone"]).values()
+        updates = [RecordChange(each.id, {"field_1": 7, "field_2": "0"}, each) for each in found]
+        return changes.save(uow, locked, updates)
 
-    done = await harness.store.write(
-        FunctionCommand(lambda uow: changes.change(uow, changes.hold(uow, 1, "things"), [*ids, "gone"], decide))
-    )
-    assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
-    assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
+    violations = await harness.store.write(FunctionCommand(work))
+    assert {record_id: why[0].code for record_id, why in violations.items()} == dict.fromkeys(ids[1:], "taken")
+    assert await values(harness) == [{"N": 7, "K": "0"}, *({"N": number, "K": str(number)} for number in range(1, 4))]
+
+
+async def test_a_value_that_one_record_of_a_batch_gives_up_is_free_unless_that_record_is_refused(harness):
+    await table(harness, field("A", unique=True), field("B", unique=True))
+    records = await fill(harness, *({"A": each, "B": each} for each in "xyz"))
+
+    async def saved(*given):
+        def work(uow):
+            locked = storage.lock_table(uow, 1, "things")
+            found = storage.load_records(uow, locked, [each.id for each in records])
+            updates = [
+                RecordChange(each.id, {"field_1": a, "field_2": b}, found[each.id])
+                for each, (a, b) in zip(records, given, strict=False)
+            ]
+            return [[each.id for each in records].index(refused) for refused in changes.save(uow, locked, updates)]
+
+        return await harness.store.write(FunctionCommand(work))
+
+    assert await saved(("w", "z"), ("x", "y")) == [0, 1], "the first keeps its x, since its z is another's"
+    assert await saved(("w", "x"), ("x", "y")) == []
+    assert [(each["A"], each["B"]) for each in await values(harness)] == [("w", "x"), ("x", "y"), ("z", "z")]
 
 
 async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
@@ -265,17 +285,17 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
     records = await fill(harness, *({"N": number, "S": "x"} for number in range(10)))
     found = await harness.tables.get("things")
     condition = harness.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
-    fitting = await harness.store.read.ask(
-        lambda database, dialect: storage.read_fitting(
+    matches = await harness.store.read.ask(
+        lambda database, dialect: storage.read_matches(
             database, dialect, found, condition, records[0].id, records[9].id, 7
         )
     )
 
     def work(uow):
-        held = changes.hold(uow, 1, "things")
-        span = storage.span_of_records(uow, held, records[0].id, fitting.edge, 7)
+        locked = storage.lock_table(uow, 1, "things")
+        span = storage.find_span(uow, locked, records[0].id, matches.edge, 7)
         given = {"field_2": None, "field_3": ["a"]}
-        return span, changes.give(uow, held, span, given, fitting.versions)
+        return span, changes.set_values(uow, locked, span, given, matches.versions)
 
     span, (fit, _) = await harness.store.write(FunctionCommand(work))
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)

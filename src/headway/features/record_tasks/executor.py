@@ -22,7 +22,7 @@ from headway.features.record_tasks.rules import (
 )
 from headway.features.record_tasks.runs import PATCHED_FIRST, Job, RecordRun
 from headway.features.record_tasks.sending import Sender
-from headway.features.tables.changes import Refused, filled
+from headway.features.tables.changes import ConstraintError, updated_values
 from headway.features.tables.model import Record, Table
 from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import Moment
@@ -129,9 +129,9 @@ class _Pages:
     def _change(self, index: int, job: Job, given: dict[str, Any]) -> None:
         """Let later actions see the record after this one."""
         try:
-            job.values = filled(job.table, given, job.values, self._run.services.get(Records).zone)
-        except Refused as refused:
-            job.fail(index, "value", str(refused))
+            job.values = updated_values(job.table, given, job.values, self._run.services.get(Records).zone)
+        except ConstraintError as error:
+            job.fail(index, "value", str(error))
         else:
             job.given |= given
 

@@ -35,11 +35,17 @@ from headway.features.record_tasks.model import (
 )
 from headway.features.record_tasks.rules import connections, named_records, patch_of, unreadable
 from headway.features.tables import store as table_storage
-from headway.features.tables.changes import Draft as RecordDraft
-from headway.features.tables.changes import Refused, filled, fresh, give, hold, loose, save
+from headway.features.tables.changes import (
+    ConstraintError,
+    initial_values,
+    save,
+    set_values,
+    updated_values,
+    without_required,
+)
 from headway.features.tables.condition_sql import ListOrder
 from headway.features.tables.definitions import Tables
-from headway.features.tables.model import Field, Invalid, Record, Table, Values
+from headway.features.tables.model import Field, Invalid, Record, RecordChange, Table, Values
 from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.values import BadValue, normal
@@ -88,7 +94,7 @@ class Job:
     """What is to be done for one record."""
 
     def __init__(self, table: Table, record: Record) -> None:
-        self.table = table if table.external is None else loose(table)
+        self.table = table if table.external is None else without_required(table)
         self.record = record
         self.values: Values = record.values
         """As the actions so far have left them."""
@@ -223,9 +229,9 @@ class RecordRun:
     async def _chosen(self, ids: list[str]) -> list[Record]:
         """Return those of these records that fit."""
         if self.table.external is not None:
-            return await self.services.get(Records).some_far(self.table, ids, self._condition)
+            return await self.services.get(Records).external_rows(self.table, ids, self._condition)
         return await self._store.read.ask(
-            lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
+            lambda database, dialect: table_storage.read_matching(database, dialect, self.table, self._condition, ids),
             slow=True,
         )
 
@@ -246,13 +252,13 @@ class RecordRun:
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
         if table.external is not None:
-            return await self.services.get(Records).some_far(table, wanted)
+            return await self.services.get(Records).external_rows(table, wanted)
         return await self._store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
         newest = ListOrder(down=True)
         found, _ = await self._store.read.ask(
-            lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, walk=newest)
+            lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, order=newest)
         )
         return found[0].id if found else ""
 
@@ -288,10 +294,10 @@ class RecordRun:
                     1, limit // 2
                 )  # some were changed since they were looked at: they are looked at again
             upto = before.upto if fitting is None else fitting.edge
-            span = table_storage.span_of_records(uow, table, before.after, upto, limit)
+            span = table_storage.find_span(uow, table, before.after, upto, limit)
             fit, size = 0, 0
             if span is not None:
-                given = give(uow, table, span, patch, None if fitting is None else fitting.versions)
+                given = set_values(uow, table, span, patch, None if fitting is None else fitting.versions)
                 if given is None:
                     return None
                 fit, size = given
@@ -309,18 +315,18 @@ class RecordRun:
         self.dry = self.reached.after >= self.reached.upto
         return more
 
-    async def _fitting(self, limit: int) -> table_storage.Fitting | None:
+    async def _fitting(self, limit: int) -> table_storage.Matches | None:
         """Return which of the next records fit; None if all do."""
         if self._condition == EVERY:
             return None
         reached = self.reached
         found = await self._store.read.ask(
-            lambda database, dialect: table_storage.read_fitting(
+            lambda database, dialect: table_storage.read_matches(
                 database, dialect, self.table, self._condition, reached.after, reached.upto, limit
             ),
             slow=True,
         )
-        return found or table_storage.Fitting(reached.upto, {})
+        return found or table_storage.Matches(reached.upto, {})
 
     async def commit(self, jobs: Sequence[Job]) -> int:
         """Write what the jobs have come to, together with the cursor; return how many of them, from the first on.
@@ -358,7 +364,7 @@ class RecordRun:
             await self.services.get(Records).update(self.table.id, patches)
 
     def _hold(self, uow: UnitOfWork) -> Table:
-        return hold(uow, self.run.organisation, self.table.id)
+        return table_storage.lock_table(uow, self.run.organisation, self.table.id)
 
     def _keep(self, uow: UnitOfWork, reached: Reached) -> None:
         message = f"{reached.failed} failed" if reached.failed else ""
@@ -425,7 +431,7 @@ class _Batch:
         for table in found:
             if table is None:
                 raise Conflict("a table that the task writes to was deleted")
-            self._tables[table.id] = hold(uow, organisation, table.id)
+            self._tables[table.id] = table_storage.lock_table(uow, organisation, table.id)
             if table.id == self._run.table.id:
                 self._stage_unchanged(uow, table)
             for record in table_storage.load_records(uow, table, sorted(wanted[table.id])).values():
@@ -460,9 +466,9 @@ class _Batch:
                 if place in self._stage:
                     mine[place] = self._filled(place, given, mine)
             for place, given in job.inserts:
-                mine[place] = (None, fresh(self._tables[place[0]], given, self._zone))
-        except Refused as refused:
-            job.fail(0, "value", str(refused))
+                mine[place] = (None, initial_values(self._tables[place[0]], given, self._zone))
+        except ConstraintError as error:
+            job.fail(0, "value", str(error))
             return True
         self._stage |= mine
         self._whose |= dict.fromkeys(mine, job)
@@ -476,7 +482,7 @@ class _Batch:
         self, place: Place, given: dict[str, Any], mine: dict[Place, tuple[Record | None, Values]]
     ) -> tuple[Record | None, Values]:
         before, values = mine.get(place) or self._stage[place]
-        return before, filled(self._tables[place[0]], given, values, self._zone)
+        return before, updated_values(self._tables[place[0]], given, values, self._zone)
 
     @property
     def _zone(self) -> Any:
@@ -486,13 +492,13 @@ class _Batch:
         refused: dict[Place, tuple[Job, str]] = {}
         for table in self._tables.values():
             drafts = [
-                RecordDraft(record_id, values, before)
+                RecordChange(record_id, values, before)
                 for (table_id, record_id), (before, values) in self._stage.items()
                 if table_id == table.id
                 and (table_id, record_id) in self._whose
                 and (before is None or before.values != values)
             ]
-            for record_id, why in save(uow, table, drafts, whole=False).items():
+            for record_id, why in save(uow, table, drafts).items():
                 job = self._whose[table.id, record_id]
                 refused[table.id, record_id] = (job, "; ".join(map(str, why)))
         for job, message in refused.values():

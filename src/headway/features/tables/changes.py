@@ -1,283 +1,218 @@
-"""Changes of records within a transaction: what is unique stays so, connections name what is there, the index follows.
+"""Changes of records within a transaction: constraints are checked, and the index and the record count follow.
 
-These are the primitives under every way in which records change: the API, imports, record tasks. Each takes the unit of the
-transaction, so that a built-in task changes its records and its cursor together:
-
-    def work(unit):
-        held(unit, run)                                       # the run is still under this lease
-        table = hold(unit, organisation, table_id)
-        span = span_of_records(unit, table, cursor.after, cursor.upto, 1000)   # this chunk; None: all is done
-        done = give(unit, table, span, patch)                 # or change, insert, remove
-        keep(unit, run, cursor)
-        return done
-
-    await store.write(work, run_ids=[run.id], weight=len(ids))
-
-`decide` is given each record as it is in this transaction, and says what its values are to be. What it decided on cannot be
-old, so nothing has to be compared and nothing is lost.
+The API, imports and record tasks all change records by these functions. Each takes the unit of work of the transaction, so
+that a built-in task changes records and its cursor together (`runs.cursor`). Changes are made from records that were loaded,
+and so locked, in the same transaction: no update is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
 import msgspec
 
-from headway.errors import Conflict, RecordInUse, TableNotFound
+from headway.errors import Conflict, RecordInUse
 from headway.features.tables import store as storage
 from headway.features.tables.model import Field, FieldType, Record, RecordChange, Table, Values
 from headway.features.tables.rules.keys import entries, keys
-from headway.features.tables.rules.values import completed
+from headway.features.tables.rules.values import merge
 from headway.store.unit_of_work import UnitOfWork
 
-FAMILY_MAX: Final = 10_000
-"""Records that one deletion may take with it, or clear connections of."""
+CASCADE_MAX: Final = 10_000
+"""Records that one deletion may delete, or clear references of."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a record was not taken."""
+class Violation(msgspec.Struct, frozen=True):
+    """Violation of a constraint by a record."""
 
     field: str
-    """The field's name; empty if it is not about one."""
+    """Name of the field; empty if it is about the whole record."""
     code: str
     message: str
 
     def __str__(self) -> str:
-        """Return it in one sentence."""
+        """Return the violation as one sentence."""
         return f"{self.field} {self.message}" if self.field else self.message
 
 
-class Refused(Exception):
-    """Raised by `decide` for a record that cannot be changed; the others are."""
-
-    def __init__(self, *refusals: Refusal) -> None:
-        super().__init__("; ".join(map(str, refusals)))
-        self.refusals = refusals
+Violations = dict[str, tuple[Violation, ...]]
+"""Violations by record id."""
 
 
-class Draft(msgspec.Struct, frozen=True):
-    """A record as it shall be, all of its values in normal form."""
+class ConstraintError(Exception):
+    """A record that violates constraints of its table."""
 
-    id: str
-    values: Values
-    before: Record | None = None
-
-
-class Done(msgspec.Struct):
-    """What became of some records."""
-
-    changed: list[str] = []
-    passed: list[str] = []
-    """Those that need no change, or are not there any more."""
-    refused: dict[str, tuple[Refusal, ...]] = {}
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(map(str, violations)))
+        self.violations = violations
 
 
-def hold(uow: UnitOfWork, organisation: int, name: str) -> Table:
-    """Return the organisation's table of that id or name, unchanged until the transaction is over; raise TableNotFound."""
-    found = storage.find_table(uow.database, organisation, name)
-    table = None if found is None else storage.lock_table(uow, found.number)
-    if table is None:
-        raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
-    return table
+# -- values of one record ----------------------------------------------------------------------------------------------
 
 
-def filled(table: Table, given: Mapping[str, Any], was: Values, zone: tzinfo = UTC) -> Values:
-    """Return all values of a record after a change, in normal form; `given` is by id or name of the field. Raise Refused."""
-    wrong: list[Refusal] = []
-    named: dict[str, Any] = {}
+def updated_values(table: Table, given: Mapping[str, Any], before: Values, zone: tzinfo = UTC) -> Values:
+    """Return all values of a record after an update, in normal form; raise ConstraintError.
+
+    `given` is by id or name of the field; moments without a zone are in `zone`.
+    """
+    violations: list[Violation] = []
+    by_id: dict[str, Any] = {}
     for name, value in given.items():
         field = table.find(name)
         if field is None:
             known = ", ".join(repr(each.name) for each in table.fields[:20]) or "none"
-            wrong.append(Refusal(name[:80], "unknown_field", f"is no field of {table.name!r}; it has {known}"))
-        elif field.id in named:
-            wrong.append(Refusal(field.name, "twice", "is there twice"))
+            violations.append(Violation(name[:80], "unknown_field", f"is no field of {table.name!r}; it has {known}"))
+        elif field.id in by_id:
+            violations.append(Violation(field.name, "twice", "is there twice"))
         else:
-            named[field.id] = value
-    values = completed(
-        table.fields, named, was, zone, lambda field, what: wrong.append(Refusal(field.name, "value", what))
+            by_id[field.id] = value
+    values = merge(
+        table.fields,
+        by_id,
+        before,
+        zone,
+        lambda field, message: violations.append(Violation(field.name, "value", message)),
     )
-    if wrong:
-        raise Refused(*wrong)
+    if violations:
+        raise ConstraintError(*violations)
     return values
 
 
-def loose(table: Table) -> Table:
-    """Return an external table as changes of its rows see it: what is required of them is their database's affair."""
+def initial_values(table: Table, given: Mapping[str, Any], zone: tzinfo = UTC) -> Values:
+    """Return all values of a new record, with defaults; raise ConstraintError."""
+    defaults = {field.id: field.default for field in table.fields if field.default is not None}
+    return updated_values(table, given, defaults, zone)
+
+
+def without_required(table: Table) -> Table:
+    """Return an external table for updates of its rows: its database checks required values."""
     fields = tuple(msgspec.structs.replace(field, required=False) for field in table.fields)
     return msgspec.structs.replace(table, fields=fields)
 
 
-def fresh(table: Table, given: Mapping[str, Any], zone: tzinfo = UTC) -> Values:
-    """Return the values of a new record: what is not given has its default. Raise Refused."""
-    return filled(table, given, {field.id: field.default for field in table.fields if field.default is not None}, zone)
+# -- inserts and updates -----------------------------------------------------------------------------------------------
 
 
-def save(
-    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], *, whole: bool = False
-) -> dict[str, tuple[Refusal, ...]]:
-    """Write new and changed records; return the ids of those that were refused, with the reasons.
+def save(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange], *, atomic: bool = False) -> Violations:
+    """Write new and updated records that violate no constraint; return the violations of the others.
 
-    What is changed must have been loaded in this transaction. `whole`: if one is refused, none is written.
+    `atomic`: none is written if one violates a constraint.
     """
-    refused: dict[str, tuple[Refusal, ...]] = {}
-    _refuse_missing(uow, table, drafts, refused)
-    _refuse_taken(uow, table, drafts, refused)
-    if whole and refused:
-        return refused
-    left = [draft for draft in drafts if draft.id not in refused]
-    storage.write_records(
-        uow,
-        table,
-        [(draft.id, draft.values) for draft in left if draft.before is None],
-        [RecordChange(draft.before, draft.values) for draft in left if draft.before is not None],
-    )
-    return refused
+    violations: Violations = {}
+    _check_references(uow, table, changes, violations)
+    _check_unique(uow, table, changes, violations)
+    if not (atomic and violations):
+        storage.write_records(uow, table, [change for change in changes if change.id not in violations])
+    return violations
 
 
-def insert(uow: UnitOfWork, table: Table, found: Iterable[tuple[str, Values]]) -> dict[str, tuple[Refusal, ...]]:
-    """Write new records (id and values); return the ids of those that were refused, with the reasons."""
-    return save(uow, table, [Draft(record_id, values) for record_id, values in found])
-
-
-def change(uow: UnitOfWork, table: Table, ids: Collection[str], decide: Callable[[Record], Values | None]) -> Done:
-    """Change records, each to the values that `decide` returns for it as it is now.
-
-    `decide` returns all values in normal form (`filled` makes them), None for a record that needs no change, and raises
-    Refused for one that cannot be changed; that one stays as it is, the others are changed.
-    """
-    found = storage.load_records(uow, table, ids)
-    done = Done()
-    drafts = []
-    for record in found.values():
-        try:
-            values = decide(record)
-        except Refused as refusal:
-            done.refused[record.id] = refusal.refusals
-            continue
-        if values is None or values == record.values:
-            done.passed.append(record.id)
-        else:
-            drafts.append(Draft(record.id, values, record))
-    done.refused |= save(uow, table, drafts)
-    done.changed = [draft.id for draft in drafts if draft.id not in done.refused]
-    done.passed += [record_id for record_id in ids if record_id not in found]
-    return done
-
-
-def give(
-    uow: UnitOfWork, table: Table, span: storage.Span, patch: Values, ids: Collection[str] | None = None
+def set_values(
+    uow: UnitOfWork, table: Table, span: storage.Span, values: Values, ids: Collection[str] | None = None
 ) -> tuple[int, int] | None:
-    """Give the same values to all records of a span, or to these in it: how many they are, and how much was read.
+    """Set the same values in all records of a span, or in those with these ids; return their number and the characters read.
 
-    Those that have them already stay as they are. The values are in normal form, and not those of a unique field, except
-    blanks. Returns None, with nothing changed, if some of the records may be refused: each has to be looked at.
+    The values are in normal form, and not of a unique field, except blanks. Records that have them already stay as they are.
+    Returns None, with nothing changed, if a reference names a missing record: then each change has to be checked alone.
     """
     for field in table.fields:
-        asked = set(keys(field, patch.get(field.id))) if field.type is FieldType.CONNECTION else set()
-        if asked and asked - _there(uow, table, field, asked):
+        targets = set(keys(field, values.get(field.id))) if field.type is FieldType.CONNECTION else set()
+        if targets and targets - _existing(uow, table, field, targets):
             return None
-    if ids is None and not any(field.kept for field in table.fields if field.id in patch):
-        storage.patch_span(uow, table, span, patch)
+    if ids is None and not any(field.kept for field in table.fields if field.id in values):
+        storage.patch_span(uow, table, span, values)
         return span.count, 0
     found, size = storage.load_span(uow, table, span, ids)
-    given = list(patch.items())
-    lacking = []
+    wanted = list(values.items())
+    stale = []
     for each in found:
-        for field_id, value in given:
+        for field_id, value in wanted:
             if each[1].get(field_id) != value:
-                lacking.append(each)
+                stale.append(each)
                 break
-    storage.patch_records(uow, table, span, lacking, patch)
+    storage.patch_records(uow, table, span, stale, values)
     return len(found), size
 
 
-# -- what is unique, and what is connected -------------------------------------------------------------------------------
+# -- constraints -------------------------------------------------------------------------------------------------------
 
 
-def _refuse_taken(
-    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]
-) -> None:
-    """Refuse what would be there twice. Records of one batch may exchange their values."""
+def _check_unique(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange], violations: Violations) -> None:
+    """Add a violation for each value of a unique field that another record has; records of a batch may swap values."""
     unique = [field for field in table.fields if field.unique]
     if not unique:
         return
     names = {field.id: field.name for field in unique}
-    wanted = {draft.id: [(field, text) for field, text, _ in sorted(entries(unique, draft.values))] for draft in drafts}
-    asked = {place for places in wanted.values() for place in places}
-    owners = {(field, text): owner for field, text, owner in storage.holders(uow.database, table, sorted(asked))}
-    while True:
-        stay = {draft.id for draft in drafts if draft.id in refused}
+    wanted = {each.id: [(field, key) for field, key, _ in sorted(entries(unique, each.values))] for each in changes}
+    asked = {entry for own in wanted.values() for entry in own}
+    owners = {(field, key): owner for field, key, owner in storage.find_entries(uow.database, table, sorted(asked))}
+    while True:  # a change that is refused keeps its old values, which others may want
+        refused = {change.id for change in changes if change.id in violations}
         taken = {
-            place: owner for place, owner in owners.items() if owner in stay or place in wanted.get(owner, (place,))
+            entry: owner for entry, owner in owners.items() if owner in refused or entry in wanted.get(owner, (entry,))
         }
         more = False
-        for draft in drafts:
-            if draft.id in refused:
+        for change in changes:
+            if change.id in violations:
                 continue
-            for place in wanted[draft.id]:
-                if taken.setdefault(place, draft.id) != draft.id:
-                    refused[draft.id] = (
-                        Refusal(names[place[0]], "taken", "is unique, and another record has this value"),
-                    )
+            for entry in wanted[change.id]:
+                if taken.setdefault(entry, change.id) != change.id:
+                    message = "is unique, and another record has this value"
+                    violations[change.id] = (Violation(names[entry[0]], "taken", message),)
                     more = True
                     break
         if not more:
             return
 
 
-def _refuse_missing(
-    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]
-) -> None:
-    """Refuse connections to what is not there; what is there cannot be deleted until this is committed."""
+def _check_references(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange], violations: Violations) -> None:
+    """Add a violation for each new reference to a missing record, and lock the records that are referenced."""
     for field in table.fields:
         if field.type is not FieldType.CONNECTION:
             continue
         new = {
-            draft.id: set(keys(field, draft.values.get(field.id)))
-            - set(keys(field, draft.before.values.get(field.id)) if draft.before is not None else ())
-            for draft in drafts
+            change.id: set(keys(field, change.values.get(field.id)))
+            - set(keys(field, change.before.values.get(field.id)) if change.before is not None else ())
+            for change in changes
         }
         asked = set().union(*new.values())
         if not asked:
             continue
-        there = _there(uow, table, field, asked)
-        for draft in drafts:
-            missing = sorted(new[draft.id] - there)
+        existing = _existing(uow, table, field, asked)
+        for change in changes:
+            missing = sorted(new[change.id] - existing)
             if missing:
-                refusal = Refusal(
-                    field.name, "no_such_record", f"names {missing[0]!r}, which is no record of its table"
-                )
-                refused[draft.id] = (*refused.get(draft.id, ()), refusal)
+                message = f"names {missing[0]!r}, which is no record of its table"
+                violation = Violation(field.name, "no_such_record", message)
+                violations[change.id] = (*violations.get(change.id, ()), violation)
 
 
-def _there(uow: UnitOfWork, table: Table, field: Field, asked: set[str]) -> set[str]:
+def _existing(uow: UnitOfWork, table: Table, field: Field, asked: set[str]) -> set[str]:
     target = storage.find_table(uow.database, table.organisation, field.table_id or "")
     if target is None or target.external is not None:
         return set()
     return set(storage.load_records(uow, target, sorted(asked)))
 
 
-# -- deleting ------------------------------------------------------------------------------------------------------------
+# -- deletion ----------------------------------------------------------------------------------------------------------
 
 
-class _Family:
-    """What goes with some records: those that name them in a connection that cascades, or lose it in one that is cleared."""
+class _Cascade:
+    """Effects of a deletion by the `on_delete` of connections: records to delete, and references to clear."""
 
     def __init__(self, uow: UnitOfWork, organisation: int) -> None:
         self.uow = uow
         self.tables = {table.id: table for table in storage.read_tables(uow.database, organisation)}
-        self.gone: dict[str, dict[str, Record]] = {}
+        self.deleted: dict[str, dict[str, Record]] = {}
         self.cleared: dict[str, dict[str, list[tuple[Field, str]]]] = {}
         self.size = 0
 
-    def take(self, table: Table, ids: Collection[str]) -> None:
-        """Take records, and all that depends on them."""
-        mine = self.gone.setdefault(table.id, {})
-        found = storage.load_records(self.uow, table, [record_id for record_id in ids if record_id not in mine])
-        mine |= found
+    def delete(self, table: Table, ids: Collection[str]) -> None:
+        """Add records to delete, with the effects of their deletion."""
+        deleted = self.deleted.setdefault(table.id, {})
+        found = storage.load_records(self.uow, table, [record_id for record_id in ids if record_id not in deleted])
+        deleted |= found
         self._grow(len(found))
         for other in self.tables.values():
             for field in other.fields:
@@ -286,9 +221,9 @@ class _Family:
 
     def _follow(self, other: Table, field: Field, found: Mapping[str, Record]) -> None:
         asked = [(field.id, record_id) for record_id in found]
-        named = storage.holders(self.uow.database, other, asked, FAMILY_MAX + 1)
-        named = [line for line in named if line[2] not in self.gone.get(other.id, {})]
-        if not named:
+        references = storage.find_entries(self.uow.database, other, asked, CASCADE_MAX + 1)
+        references = [each for each in references if each[2] not in self.deleted.get(other.id, {})]
+        if not references:
             return
         if field.on_delete == "restrict":
             errors = [
@@ -297,59 +232,55 @@ class _Family:
                     "code": "connected",
                     "message": f"it names {target}",
                 }
-                for _, target, owner in named[:20]
+                for _, target, owner in references[:20]
             ]
             raise RecordInUse(
                 f"records of {other.name!r} name it in {field.name!r}, which restricts this", errors=errors
             )
         if field.on_delete == "cascade":
-            self.take(other, {owner for _, _, owner in named})
+            self.delete(other, {owner for _, _, owner in references})
             return
-        self._grow(len(named))
-        for _, target, owner in named:
+        self._grow(len(references))
+        for _, target, owner in references:
             self.cleared.setdefault(other.id, {}).setdefault(owner, []).append((field, target))
 
     def _grow(self, by: int) -> None:
         self.size += by
-        if self.size > FAMILY_MAX:
+        if self.size > CASCADE_MAX:
             raise Conflict(
-                f"this would touch more than {FAMILY_MAX:,} records at once: delete those that name them first"
+                f"this would touch more than {CASCADE_MAX:,} records at once: delete those that name them first"
             )
 
+    def changes(self, table: Table) -> list[RecordChange]:
+        """Return the changes that clear references in a table; raise RecordInUse for a required one."""
+        cleared = self.cleared[table.id]
+        deleted = self.deleted.get(table.id, {})
+        changes = []
+        kept = [record_id for record_id in cleared if record_id not in deleted]
+        for record in storage.load_records(self.uow, table, kept).values():
+            values = dict(record.values)
+            for field, target in cleared[record.id]:
+                left = [each for each in keys(field, values.get(field.id)) if each != target]
+                if left:
+                    values[field.id] = left
+                elif field.required:
+                    raise RecordInUse(f"{record.id} of {table.name!r} needs a {field.name!r}, and would have none")
+                else:
+                    values.pop(field.id, None)
+            changes.append(RecordChange(record.id, values, record))
+        return changes
 
-def remove(uow: UnitOfWork, table: Table, ids: Collection[str]) -> int:
-    """Delete records, and do with those that name them what their fields say; return how many of `ids` there were.
+
+def delete(uow: UnitOfWork, table: Table, ids: Collection[str]) -> int:
+    """Delete records, with the effects that `on_delete` of connections has; return the number of `ids` that existed.
 
     Raises RecordInUse if a connection restricts it, Conflict if it would touch too many; then nothing is changed.
     """
-    family = _Family(uow, table.organisation)
-    family.take(table, ids)
-    changes = [(family.tables[table_id], _cleared(family, family.tables[table_id])) for table_id in family.cleared]
-    for other, drafts in changes:
-        storage.write_records(
-            uow, other, [], [RecordChange(draft.before, draft.values) for draft in drafts if draft.before]
-        )
-    for table_id, found in family.gone.items():
-        storage.remove_records(uow, family.tables[table_id], list(found.values()))
-    return sum(record_id in family.gone[table.id] for record_id in ids)
-
-
-def _cleared(family: _Family, table: Table) -> list[Draft]:
-    """Return the records that stay, without the connections to what goes."""
-    lost = family.cleared[table.id]
-    gone = family.gone.get(table.id, {})
-    drafts = []
-    for record in storage.load_records(
-        family.uow, table, [record_id for record_id in lost if record_id not in gone]
-    ).values():
-        values = dict(record.values)
-        for field, target in lost[record.id]:
-            left = [each for each in keys(field, values.get(field.id)) if each != target]
-            if left:
-                values[field.id] = left
-            elif field.required:
-                raise RecordInUse(f"{record.id} of {table.name!r} needs a {field.name!r}, and would have none")
-            else:
-                values.pop(field.id, None)
-        drafts.append(Draft(record.id, values, record))
-    return drafts
+    cascade = _Cascade(uow, table.organisation)
+    cascade.delete(table, ids)
+    changes = [(cascade.tables[table_id], cascade.changes(cascade.tables[table_id])) for table_id in cascade.cleared]
+    for other, updates in changes:
+        storage.write_records(uow, other, updates)
+    for table_id, found in cascade.deleted.items():
+        storage.delete_records(uow, cascade.tables[table_id], list(found.values()))
+    return sum(record_id in cascade.deleted[table.id] for record_id in ids)

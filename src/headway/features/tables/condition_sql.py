@@ -1,8 +1,8 @@
-"""Puts statements on records together from conditions: beside `lists`, the other place where SQL depends on a request.
+"""SQL of conditions on records and of their order, made for each request; beside `lists` the only SQL that is.
 
-Ids of fields are made by us (`field_7`), values are always bound. A list of records goes by the order of ids or by the index
-of one field; so that a page costs the same however many records there are and few fit, it looks at no more of them than up
-to an edge, and the next page goes on there.
+Ids of fields are the server's own (`field_7`), values are always bound. A list follows the order of ids or the index of one
+field. A page with a condition looks at the records of a window only, so that its cost is bounded however few match; the next
+page goes on at the window's end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headway.features.tables.rules.keys import key
 from headway.store.statements import Dialect
 
 Statement = tuple[str, dict[str, Any]]
-"""SQL and its binds."""
+"""Text of the SQL, and binds by name."""
 
 COLUMNS: Final = "records.id, records.version, records.data, records.created_at, records.updated_at"
 _FIELD: Final = re.compile(r"field_\d+")
@@ -26,26 +26,26 @@ _SIGNS: Final = {"is": "=", "is_not": "<>", "greater": ">", "at_least": ">=", "l
 
 
 class ListOrder(msgspec.Struct, frozen=True):
-    """The order of a list: by id, or by the index of a field with what is blank at the end; and what is at its start."""
+    """Order of a list: by id, or by the index of a field with blanks last."""
 
     field: str = ""
     type: FieldType = FieldType.TEXT
     down: bool = False
 
 
-class Spelling:
-    """A condition in SQL."""
+class ConditionSql:
+    """Translation of a condition into SQL, with the binds of its values."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._words = dialect.words
         self.binds: dict[str, Any] = {}
 
-    def spell(self, condition: Condition) -> str:
-        """Return the term; what it compares with is in `binds`."""
+    def term(self, condition: Condition) -> str:
+        """Return the SQL of a condition, and add its values to `binds`."""
         if isinstance(condition, Group):
             if not condition.items:
                 return "1 = 1" if condition.all else "1 = 0"
-            return f"({(' AND ' if condition.all else ' OR ').join(map(self.spell, condition.items))})"
+            return f"({(' AND ' if condition.all else ' OR ').join(map(self.term, condition.items))})"
         assert _FIELD.fullmatch(condition.field), condition.field
         text = self._words["text_at"].format(condition.field)
         match condition.operator:
@@ -121,86 +121,88 @@ class Spelling:
 
 
 def page(
-    dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, limit: int, edge: str = ""
+    dialect: Dialect, table: Table, condition: Condition, order: ListOrder, after: str, limit: int, edge: str = ""
 ) -> Statement:
-    """Return the statement for the records after a place, up to a limit or to the edge."""
-    spelling = Spelling(dialect)
-    term = spelling.spell(condition)
-    route = _route(table, condition, walk, after, edge)
-    binds = spelling.binds | route.binds | {"limit": limit}
-    columns = f"{COLUMNS}, one.value" if route.valued else COLUMNS
-    source = f"{route.index} CROSS JOIN records" if route.index else "records"
-    where = " AND ".join([*route.span, *route.terms, term])
-    return dialect.spell(f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {route.order} LIMIT :limit"), binds  # noqa: S608
+    """Return the statement for the records after a position, up to `limit` records or the position `edge`."""
+    given = ConditionSql(dialect)
+    term = given.term(condition)
+    scan = _scan(table, condition, order, after, edge)
+    binds = given.binds | scan.binds | {"limit": limit}
+    columns = f"{COLUMNS}, one.value" if scan.valued else COLUMNS
+    source = f"{scan.index} CROSS JOIN records" if scan.index else "records"
+    where = " AND ".join([*scan.span, *scan.filters, term])
+    return dialect.spell(f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {scan.order} LIMIT :limit"), binds  # noqa: S608
 
 
-def edge(dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, window: int) -> Statement:
-    """Return the statement that finds the last place of so many; nothing if there are fewer."""
-    route = _route(table, condition, walk, after, "")
-    what = f"{route.at}, one.value" if route.valued else route.at
-    where = " AND ".join(route.span)
-    sql = f"SELECT {what} FROM {route.index or 'records'} WHERE {where} ORDER BY {route.order} LIMIT 1 OFFSET :skipped"  # noqa: S608
-    return dialect.spell(sql), route.binds | {"skipped": window - 1}
+def window_end(
+    dialect: Dialect, table: Table, condition: Condition, order: ListOrder, after: str, window: int
+) -> Statement:
+    """Return the statement for the position of the last record of a window; it finds no row if there are fewer records."""
+    scan = _scan(table, condition, order, after, "")
+    columns = f"{scan.id}, one.value" if scan.valued else scan.id
+    where = " AND ".join(scan.span)
+    sql = f"SELECT {columns} FROM {scan.index or 'records'} WHERE {where} ORDER BY {scan.order} LIMIT 1 OFFSET :skipped"  # noqa: S608
+    return dialect.spell(sql), scan.binds | {"skipped": window - 1}
 
 
-class _Route(msgspec.Struct):
-    """Which index is walked, in which order, from where to where."""
+class _Scan(msgspec.Struct):
+    """Scan of an index: its order, its range, and the filters on the records that it finds."""
 
     index: str
-    """The one beside the records, if it is that; a cross join with it is carried out as it is written."""
-    at: str
+    """Index of values, joined to the records; empty: the records themselves, by id. A cross join keeps this join order."""
+    id: str
     order: str
     span: list[str]
-    terms: list[str]
-    """What is looked up record by record."""
+    filters: list[str]
     binds: dict[str, Any]
     valued: bool = False
-    """Whether places have a value."""
+    """Whether positions have a value beside the id."""
 
 
-def _route(table: Table, condition: Condition, walk: ListOrder, after: str, edge: str) -> _Route:
-    way, signs = ("DESC", ("<", ">=")) if walk.down else ("ASC", (">", "<="))
+def _scan(table: Table, condition: Condition, order: ListOrder, after: str, edge: str) -> _Scan:
+    way, signs = ("DESC", ("<", ">=")) if order.down else ("ASC", (">", "<="))
     binds: dict[str, Any] = {"table_number": table.number}
     ends = [
         (text, sign, name) for text, sign, name in zip((after, edge), signs, ("after", "edge"), strict=True) if text
     ]
-    lead = None if walk.field else _lead(table, condition)
-    if walk.field and not after.startswith(BLANKS):
+    indexed = None if order.field else _indexed_term(table, condition)
+    if order.field and not after.startswith(BLANKS):
         span = ["one.table_number = :table_number", "one.field = :field"]
-        binds["field"] = walk.field
+        binds["field"] = order.field
         for text, sign, name in ends:
             span.append(f"(one.value, one.record_id) {sign} (:{name}_value, :{name})")
             binds[f"{name}_value"], _, binds[name] = text.rpartition(BLANKS)
-        order = f"one.value {way}, one.record_id {way}"
-        return _Route("record_values AS one", "one.record_id", order, span, list(_JOINED), binds, valued=True)
-    at = "records.id" if lead is None else "one.record_id"
+        sorting = f"one.value {way}, one.record_id {way}"
+        return _Scan("record_values AS one", "one.record_id", sorting, span, list(_JOINED), binds, valued=True)
+    record_id = "records.id" if indexed is None else "one.record_id"
     span = []
     for text, sign, name in ends:
         if text != BLANKS:
-            span.append(f"{at} {sign} :{name}")
+            span.append(f"{record_id} {sign} :{name}")
             binds[name] = text.removeprefix(BLANKS)
-    if lead is None:
-        blank = [f"@text_at({walk.field}) IS NULL"] if walk.field else []
-        return _Route("", at, f"{at} {way}", ["records.table_number = :table_number", *span], blank, binds)
-    binds |= {"field": lead.field, "lead": key(lead.type, lead.values[0])}
+    sorting = f"{record_id} {way}"
+    if indexed is None:
+        blank = [f"@text_at({order.field}) IS NULL"] if order.field else []
+        return _Scan("", record_id, sorting, ["records.table_number = :table_number", *span], blank, binds)
+    binds |= {"field": indexed.field, "lead": key(indexed.type, indexed.values[0])}
     span = ["one.table_number = :table_number", "one.field = :field", "one.value = :lead", *span]
-    return _Route("record_values AS one", at, f"{at} {way}", span, list(_JOINED), binds)
+    return _Scan("record_values AS one", record_id, sorting, span, list(_JOINED), binds)
 
 
 _JOINED: Final = ("records.table_number = :table_number", "records.id = one.record_id")
 BLANKS: Final = "\x00"
-"""Between key and id of a place. Places of records without a value begin with it; they come after those that have one."""
+"""Separator of key and id in a position. Positions of records with a blank begin with it; they come last."""
 
 
-def place(walk: ListOrder, record_id: str, value: str | None) -> str:
-    """Return the place of a record in a list: what `after` takes."""
-    if not walk.field:
+def position(order: ListOrder, record_id: str, value: str | None) -> str:
+    """Return the position of a record in a list, as `after` takes it."""
+    if not order.field:
         return record_id
     return f"{value or ''}{BLANKS}{record_id}"
 
 
-def _lead(table: Table, condition: Condition) -> Term | None:
-    """Return the comparison whose index has all that fit, in order of id."""
+def _indexed_term(table: Table, condition: Condition) -> Term | None:
+    """Return a comparison whose index entries include all matches, in order of id."""
     terms = condition.items if isinstance(condition, Group) and condition.all else (condition,)
     for term in terms:
         if isinstance(term, Term) and len(term.values) == 1:
@@ -217,12 +219,12 @@ _HAS: Final = (FieldType.MULTI_CHOICE, FieldType.CONNECTION)
 
 def count(dialect: Dialect, table: Table, condition: Condition) -> Statement:
     """Return the statement that counts the records of which the condition is true."""
-    spelling = Spelling(dialect)
-    term = spelling.spell(condition)
-    binds = spelling.binds | {"table_number": table.number}
-    lead = _lead(table, condition)
-    if lead is not None:
-        binds |= {"field": lead.field, "lead": key(lead.type, lead.values[0])}
+    given = ConditionSql(dialect)
+    term = given.term(condition)
+    binds = given.binds | {"table_number": table.number}
+    indexed = _indexed_term(table, condition)
+    if indexed is not None:
+        binds |= {"field": indexed.field, "lead": key(indexed.type, indexed.values[0])}
         term += (
             " AND id IN (SELECT record_id FROM record_values"
             " WHERE table_number = :table_number AND field = :field AND value = :lead)"
@@ -231,24 +233,24 @@ def count(dialect: Dialect, table: Table, condition: Condition) -> Statement:
 
 
 def at_offset(dialect: Dialect, table: Table, condition: Condition, offset: int, limit: int) -> Statement:
-    """Return the statement for a page by its number, in order of id: it costs as much as all pages before it together."""
+    """Return the statement for the records from an offset on, in order of id; it reads all records before them."""
     sql, binds = page(dialect, table, condition, ListOrder(), "", limit)
     return f"{sql} OFFSET {int(offset)}", binds
 
 
-def fitting(dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> Statement:
-    """Return the statement for id and version of the records after one, up to another, of which a condition is true."""
-    spelling = Spelling(dialect)
-    term = spelling.spell(condition)
-    binds = spelling.binds | {"table_number": table.number, "after": after, "edge": edge}
+def versions(dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> Statement:
+    """Return the statement for ids and versions of the records of a span of which the condition is true."""
+    given = ConditionSql(dialect)
+    term = given.term(condition)
+    binds = given.binds | {"table_number": table.number, "after": after, "edge": edge}
     return dialect.spell(
         f"SELECT id, version FROM records WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term}"  # noqa: S608
     ), binds
 
 
-def chosen(dialect: Dialect, table: Table, condition: Condition) -> Statement:
-    """Return the statement for the records of `ids`, a JSON array that is still to be bound, of which a condition is true."""
-    spelling = Spelling(dialect)
-    term = spelling.spell(condition)
+def matching(dialect: Dialect, table: Table, condition: Condition) -> Statement:
+    """Return the statement for the records of which the condition is true among `ids`, a JSON array to be bound."""
+    given = ConditionSql(dialect)
+    term = given.term(condition)
     sql = f"SELECT {COLUMNS} FROM records WHERE table_number = :table_number AND id IN @ids AND {term} ORDER BY id"  # noqa: S608
-    return dialect.spell(sql), spelling.binds | {"table_number": table.number}
+    return dialect.spell(sql), given.binds | {"table_number": table.number}

@@ -1,27 +1,29 @@
-"""Exports: the records of a table become a file, in transactions that each keep how far the table is read.
+"""Exports: the records of a table become a file, in transactions that each store the position in the table.
 
-It is no snapshot: a record that changes meanwhile is there as it was when its turn came.
+An export is no snapshot: it has each record as it was when it was read.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from headway.errors import Damaged, FieldNotFound
+from headway.errors import Damaged
 from headway.features.tables.definitions import Tables
-from headway.features.tables.file import StoredFile
-from headway.features.tables.files import Files, add_chunk, add_file, finish, new_file
-from headway.features.tables.model import Field, Table
+from headway.features.tables.files import AddChunk, AddFile, Files, FinishFile, new_file
+from headway.features.tables.model import Field, StoredFile, Table
 from headway.features.tables.records import Records
 from headway.features.tables.rules.formats import BOM, ending, written
+from headway.features.tables.table_commands import find_field
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
 from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
+from headway.store.command import Command
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
@@ -30,18 +32,79 @@ RECORDS: Final = 1_000
 KINDS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json", "jsonl": "application/x-ndjson"}
 
 
-class ExportDone(msgspec.Struct, frozen=True):
-    """How far an export is."""
+class ExportCheckpoint(msgspec.Struct, frozen=True):
+    """Progress of an export, stored with the chunk of each transaction."""
 
     file: StoredFile
     after: str = ""
+    """Position in the table."""
     records: int = 0
     steps: int = 0
     whole: bool = False
 
 
+@dataclass
+class BeginExport(Command[ExportCheckpoint]):
+    """Creation of the file of an export under the lease of its run; the result is the first checkpoint."""
+
+    run: Run
+    file: StoredFile
+
+    grows = True
+
+    def __post_init__(self) -> None:
+        """Load the run."""
+        self.run_ids = [self.run.id]
+
+    def apply(self, uow: UnitOfWork) -> ExportCheckpoint:
+        """Add the file; raise LeaseLost."""
+        leased_run(uow, self.run)
+        AddFile(self.file).apply(uow)
+        checkpoint = ExportCheckpoint(self.file)
+        save_checkpoint(uow, self.run, 0, checkpoint, 0, None)
+        return checkpoint
+
+
+@dataclass
+class ExportRecords(Command[ExportCheckpoint]):
+    """Addition of records to the file of an export under the lease of its run; the result is the checkpoint after them."""
+
+    run: Run
+    checkpoint: ExportCheckpoint
+    """Cursor before the records."""
+    after: str
+    """Position after the records; empty at the end of the table."""
+    count: int
+    content: bytes
+    sha256: str
+    """Digest of the whole file, at the end of the table."""
+    total: int | None
+    """Number of records of the export, if it is known."""
+
+    grows = True
+
+    def __post_init__(self) -> None:
+        """Load the run, and limit the transaction by the number of records."""
+        self.run_ids = [self.run.id]
+        self.weight = max(1, self.count)
+
+    def apply(self, uow: UnitOfWork) -> ExportCheckpoint:
+        """Add the chunk, finish the file at the end of the table, and store the checkpoint; raise LeaseLost."""
+        leased_run(uow, self.run)
+        before = self.checkpoint
+        file = AddChunk(before.file, self.content).apply(uow) if self.content else before.file
+        if not self.after:
+            FinishFile(file, self.sha256).apply(uow)
+        checkpoint = replace(
+            before, file=file, after=self.after, records=before.records + self.count, steps=before.steps + 1,
+            whole=not self.after,
+        )  # fmt: skip
+        save_checkpoint(uow, self.run, checkpoint.steps, checkpoint, checkpoint.records, self.total)
+        return checkpoint
+
+
 class Exports:
-    """Carries out exports, for the built-in worker."""
+    """Exports of an organisation's tables, as runs of the built-in worker."""
 
     def __init__(
         self, store: Store, tables: Tables, records: Records, files: Files, ids: IdSource, organisation: int = 1
@@ -53,36 +116,31 @@ class Exports:
         self._ids = ids
         self._organisation = organisation
 
-    async def begin(self, run: Run, spec: ExportTable) -> ExportDone:
-        """Return how far earlier attempts have come; raise what stands in the way of a new one."""
-        done = await last_checkpoint(self._store, run, ExportDone)
-        if done is not None:
-            return done
+    async def begin(self, run: Run, spec: ExportTable) -> ExportCheckpoint:
+        """Return the checkpoint of earlier attempts, or begin a file.
+
+        Raises LeaseLost, TableNotFound, FieldNotFound, or InvalidInput for the filter.
+        """
+        checkpoint = await last_checkpoint(self._store, run, ExportCheckpoint)
+        if checkpoint is not None:
+            return checkpoint
         table = await self._tables.get(spec.table)
         _fields(table, spec)
         self._records.condition(table, spec.filter)
         now_ms = self._store.clock.now_ms()
         name = f"{table.name}.{spec.format}"
         file = new_file(self._ids.new(now_ms), self._organisation, name, KINDS[spec.format], now_ms, run.id)
+        return await self._store.write(BeginExport(run, file))
 
-        def work(uow: UnitOfWork) -> ExportDone:
-            leased_run(uow, run)
-            add_file(uow, file)
-            begun = ExportDone(file)
-            save_checkpoint(uow, run, 0, begun, 0, None)
-            return begun
+    async def chunk(self, run: Run, spec: ExportTable, checkpoint: ExportCheckpoint) -> ExportCheckpoint:
+        """Write the next records into the file, and store the checkpoint in the same transaction; the last chunk ends the file.
 
-        return await self._store.write(work, run_ids=[run.id], grows=True)
-
-    async def chunk(self, run: Run, spec: ExportTable, done: ExportDone) -> ExportDone:
-        """Write the next records into the file, with the cursor in the same transaction; it is whole after the last.
-
-        Raises LeaseLost if the run is not under this lease any more.
+        Raises LeaseLost, TableNotFound, FieldNotFound, InvalidInput, or Damaged for an unreadable record.
         """
         table = await self._tables.get(spec.table)
         fields = _fields(table, spec)
         condition = self._records.condition(table, spec.filter)
-        found, after = await self._records.page(table, condition, done.after, RECORDS)
+        found, after = await self._records.page(table, condition, checkpoint.after, RECORDS)
         for record in found:
             if record.damaged:
                 raise Damaged(
@@ -92,30 +150,18 @@ class Exports:
             [[record.shown(field.id) for field in fields] for record in found],
             [field.name for field in fields],
             spec.format,
-            first=done.records == 0 and done.file.bytes == 0,
+            first=checkpoint.records == 0 and checkpoint.file.bytes == 0,
             delimiter=spec.delimiter,
             safe=spec.spreadsheet_safe,
         )
-        content = (BOM if spec.bom and not done.file.bytes else b"") + text.encode()
+        content = (BOM if spec.bom and not checkpoint.file.bytes else b"") + text.encode()
         content += b"" if after else ending(spec.format).encode()
-        digest = "" if after else await self._digest(done.file, content)
+        digest = "" if after else await self._digest(checkpoint.file, content)
         total = None if spec.filter or table.external else table.count
-
-        def work(uow: UnitOfWork) -> ExportDone:
-            leased_run(uow, run)
-            file = add_chunk(uow, done.file, content) if content else done.file
-            if not after:
-                finish(uow, file, digest)
-            further = replace(
-                done, file=file, after=after, records=done.records + len(found), steps=done.steps + 1, whole=not after
-            )
-            save_checkpoint(uow, run, further.steps, further, further.records, total)
-            return further
-
-        return await self._store.write(work, run_ids=[run.id], grows=True, weight=max(1, len(found)))
+        return await self._store.write(ExportRecords(run, checkpoint, after, len(found), content, digest, total))
 
     async def _digest(self, file: StoredFile, rest: bytes) -> str:
-        """Return the checksum of the whole file: of what is there, perhaps by an earlier attempt, and what is to come."""
+        """Return the checksum of the whole file: of its stored bytes, which may be of an earlier attempt, and the rest."""
         digest = hashlib.sha256()
         async for piece in self._files.content(file):
             digest.update(piece)
@@ -124,14 +170,4 @@ class Exports:
 
 
 def _fields(table: Table, spec: ExportTable) -> list[Field]:
-    if not spec.fields:
-        return list(table.fields)
-    found = []
-    for name in spec.fields:
-        field = table.find(name)
-        if field is None:
-            raise FieldNotFound(
-                f"the table {table.name!r} has no field {name[:80]!r}", table=table.name, field=name[:80]
-            )
-        found.append(field)
-    return found
+    return [find_field(table, name) for name in spec.fields] if spec.fields else list(table.fields)

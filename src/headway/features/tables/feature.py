@@ -11,8 +11,8 @@ from headway.features.tables import file_routes, files, routes
 from headway.features.tables.check import findings
 from headway.features.tables.definitions import Tables, sweep
 from headway.features.tables.exports import Exports
-from headway.features.tables.external.database import Databases
-from headway.features.tables.external.tables import FarTables, databases
+from headway.features.tables.external.database import ExternalDatabases
+from headway.features.tables.external.tables import ExternalTables
 from headway.features.tables.files import Files
 from headway.features.tables.imports import Imports
 from headway.features.tables.records import Records
@@ -31,18 +31,18 @@ def _zone(service: Service, organisation: int) -> Callable[[], tzinfo]:
 
 
 def _tables(service: Service, organisation: int) -> Tables:
-    zone, far = _zone(service, organisation), service.part(FarTables)
-    return Tables(service.store, service.ids, organisation, zone, far=far)
+    zone, external = _zone(service, organisation), service.part(ExternalTables)
+    return Tables(service.store, service.ids, organisation, zone, external)
 
 
 def _records(service: Service, organisation: int) -> Records:
-    tables, zone, far = service.of(organisation).get(Tables), _zone(service, organisation), service.part(FarTables)
-    return Records(service.store, tables, service.ids, organisation, zone, far=far)
+    tables, external = service.of(organisation).get(Tables), service.part(ExternalTables)
+    return Records(service.store, tables, service.ids, organisation, _zone(service, organisation), external)
 
 
 def _imports(service: Service, organisation: int) -> Imports:
     services = service.of(organisation)
-    return Imports(service.store, services.get(Tables), services.get(Files), service.ids, organisation)
+    return Imports(service.store, services.get(Tables), services.get(Files), service.ids)
 
 
 def _exports(service: Service, organisation: int) -> Exports:
@@ -59,14 +59,14 @@ async def _prune(service: Service) -> None:
 
 async def _close(service: Service) -> None:
     """Close the connections to external databases."""
-    service.part(Databases).close()
+    service.part(ExternalDatabases).close()
 
 
 TABLES: Final = Feature(
     name="tables",
     parts={
-        Databases: lambda service: databases(service.settings),
-        FarTables: lambda service: FarTables(service.part(Databases), service.vault),
+        ExternalDatabases: lambda service: ExternalDatabases.of(service.settings),
+        ExternalTables: lambda service: ExternalTables(service.part(ExternalDatabases), service.vault),
     },
     nouns={
         Tables: _tables,

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from headway.errors import UnsupportedMediaType
 from headway.features.tables.definitions import Tables
-from headway.features.tables.file import StoredFile
 from headway.features.tables.files import Files
+from headway.features.tables.model import StoredFile
 from headway.features.tables.records import Records
 from headway.protocol import runs as run_wire
 from headway.protocol import tables as wire
@@ -32,7 +32,7 @@ class UploadFile(Strict, kw_only=True, frozen=True):
     """POST /v1/files."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/\\]+$")] = "upload"
-    """What it is called; its end says what it is: .csv, .json or .jsonl."""
+    """Name of the file; its ending gives the format: .csv, .json or .jsonl."""
 
 
 def file_out(file: StoredFile) -> wire.FileOut:
@@ -150,4 +150,4 @@ ROUTES: Final[tuple[Route, ...]] = (
           headers=("Idempotency-Key",), problems=_START,
           logged="table.export"),
 )  # fmt: skip
-"""Everything about files."""
+"""Routes of files, imports and exports."""

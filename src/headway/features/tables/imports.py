@@ -1,50 +1,48 @@
-"""Imports: rows of a file become records, in transactions that each keep how far the file is read.
+"""Imports: rows of a file become records, in transactions that each store the position in the file.
 
-Killed at any moment, an import goes on after the last row that is a record: none is left out, none is there twice. A row that
-is refused is kept with its reasons in the run's results, and the others go on.
+An import that is killed goes on after the last row that is a record: each row is imported once. A row that is refused is
+kept with its violations in the run's results, and the import goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway.errors import BadImport
-from headway.features.tables.changes import Draft, Refusal, Refused, filled, fresh, hold, save
+from headway.features.tables import store as storage
+from headway.features.tables.changes import ConstraintError, Violation, initial_values, save, updated_values
 from headway.features.tables.definitions import Tables
-from headway.features.tables.file import StoredFile
 from headway.features.tables.files import Files
-from headway.features.tables.model import Field, Record, Table
-from headway.features.tables.records import known, unique_field, unique_keys
-from headway.features.tables.rules.formats import (
-    DELIMITERS,
-    UNNAMED,
-    BadFile,
-    Format,
-    Row,
-    beginning,
-    mapped,
-    rows,
-    separator,
-    unquoted,
+from headway.features.tables.import_columns import (
+    ImportCheckpoint,
+    codec,
+    default_delimiter,
+    fields_of,
+    read_header,
+    skip_beginning,
 )
+from headway.features.tables.model import Record, RecordChange, StoredFile, Table
+from headway.features.tables.record_commands import find_by_keys, unique_field, unique_keys
+from headway.features.tables.rules.formats import UNNAMED, BadFile, Format, Row, mapped, rows
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
 from headway.runs.checkpoints import last_checkpoint, leased_run, save_checkpoint
 from headway.runs.transitions import change
+from headway.store.command import Command
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
 ROWS: Final = 500
 """Rows of one transaction."""
 PARTS: Final = (4, 32)
-"""Chunks of the file that are read at once; the most of them if there is no whole row in fewer."""
-COLUMNS_MAX: Final = 10_000
+"""Chunks of the file that are read at once: usually, and if those hold no whole row."""
 RESULT: Final = "refused_row"
 _ENDINGS: Final[Mapping[str, Format]] = {
     "csv": "csv", "txt": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
@@ -52,25 +50,58 @@ _ENDINGS: Final[Mapping[str, Format]] = {
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class ImportDone(msgspec.Struct, frozen=True):
-    """How far an import is."""
+@dataclass
+class ImportRows(Command[ImportCheckpoint]):
+    """Import of rows under the lease of a run; the result is the checkpoint after them."""
 
-    at: int = 0
-    """The byte after the last row."""
-    rows: int = 0
-    lines: int = 0
-    """Lines before that byte; 0 if rows are no lines."""
-    columns: tuple[str | None, ...] | None = None
-    """Of a CSV file: the field of each column, None if it is passed over, `UNNAMED` if its header is empty."""
-    delimiter: str = ""
-    """Of a CSV file, as soon as it is known."""
-    created: int = 0
-    updated: int = 0
-    refused: int = 0
+    run: Run
+    spec: ImportFile
+    checkpoint: ImportCheckpoint
+    """Position before the rows."""
+    rows: list[Row]
+    ids: list[str]
+    """Ids for new records, in the order of the rows."""
+    file_bytes: int
+    zone: tzinfo
+
+    grows = True
+
+    def __post_init__(self) -> None:
+        """Limit the transaction by the number of rows."""
+        self.run_ids = [self.run.id]
+        self.weight = len(self.rows)
+
+    def apply(self, uow: UnitOfWork) -> ImportCheckpoint:
+        """Write the records, the violations of refused rows, and the checkpoint; raise LeaseLost or TableNotFound."""
+        leased_run(uow, self.run)
+        before, found = self.checkpoint, self.rows
+        table = storage.lock_table(uow, self.run.organisation, self.spec.table)
+        batch = _RowBatch(uow, table, self.spec, self.zone, before.columns)
+        batch.write([row.cells for row in found], self.ids)
+        after = replace(
+            before, at=before.at + found[-1].end, lines=before.lines + found[-1].lines, rows=before.rows + len(found),
+            created=before.created + batch.created, updated=before.updated + batch.updated,
+            refused=before.refused + len(batch.refused),
+        )  # fmt: skip
+        for index, violations in sorted(batch.refused.items()):
+            line = found[index].line
+            self._add_result(uow, before.rows + index + 1, before.lines + line if line else None, violations)
+        save_checkpoint(uow, self.run, after.rows, after, after.at, self.file_bytes, f"{after.rows:,} rows")
+        return after
+
+    def _add_result(self, uow: UnitOfWork, row: int, line: int | None, violations: Sequence[Violation]) -> None:
+        """Add a result with the violations of a row, and the line of the file at which it begins."""
+        where = {"row": row} if line is None else {"row": row, "line": line}
+        errors = [{"field": each.field, "code": each.code, "message": str(each)} for each in violations]
+        value = _encode({**where, "errors": errors}).decode()
+        number = uow.add_result(self.run.id, RESULT, value)
+        event = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
+        current = leased_run(uow, self.run)
+        change(uow, current, current, "run.result", event)
 
 
 class Imports:
-    """Carries out imports, for the built-in worker."""
+    """Imports into an organisation's tables, as runs of the built-in worker."""
 
     def __init__(
         self,
@@ -78,67 +109,50 @@ class Imports:
         tables: Tables,
         files: Files,
         ids: IdSource,
-        organisation: int = 1,
         zone: Callable[[], tzinfo] = lambda: UTC,
     ) -> None:
         self._store = store
         self._tables = tables
         self._files = files
         self._ids = ids
-        self._organisation = organisation
         self._zone = zone
 
-    async def begin(self, run: Run, spec: ImportFile) -> ImportDone:
-        """Return how far earlier attempts have come; raise what stands in the way of a new one."""
-        done = await last_checkpoint(self._store, run, ImportDone)
+    async def begin(self, run: Run, spec: ImportFile) -> ImportCheckpoint:
+        """Return the checkpoint of earlier attempts, or a new one; raise TableNotFound, InvalidInput or BadImport."""
+        checkpoint = await last_checkpoint(self._store, run, ImportCheckpoint)
         table = await self._tables.get(spec.table)
         if table.external is not None:
             raise BadImport("records are not imported into external tables")
         if spec.upsert_by:
             unique_field(table, spec.upsert_by)
-        return done or ImportDone()
+        return checkpoint or ImportCheckpoint()
 
-    async def chunk(self, run: Run, spec: ImportFile, done: ImportDone) -> ImportDone | None:
-        """Import the next rows, with the cursor in the same transaction; None when all is done.
+    async def chunk(self, run: Run, spec: ImportFile, checkpoint: ImportCheckpoint) -> ImportCheckpoint | None:
+        """Import the next rows, and store the checkpoint in the same transaction; return None at the end of the file.
 
-        Raises LeaseLost if the run is not under this lease any more, BadImport for what cannot be imported.
+        Raises LeaseLost, StoredFileNotFound, TableNotFound, or BadImport for an unreadable file or too many refused rows.
         """
-        if done.refused > spec.errors_max:
-            raise BadImport(f"{done.refused:,} of {done.rows:,} rows are refused; errors_max is {spec.errors_max:,}")
+        if checkpoint.refused > spec.errors_max:
+            raise BadImport(
+                f"{checkpoint.refused:,} of {checkpoint.rows:,} rows are refused; errors_max is {spec.errors_max:,}"
+            )
         file = await self._files.get(spec.file)
         if file.sha256 is None:
             raise BadImport("the file has not come whole")
         table = await self._tables.get(spec.table)
         try:
-            found, done = await self._rows(file, table, spec, done)
+            found, checkpoint = await self._rows(file, table, spec, checkpoint)
         except BadFile as error:
-            raise BadImport(f"after row {done.rows:,}: {error}") from None
+            raise BadImport(f"after row {checkpoint.rows:,}: {error}") from None
         if not found:
             return None
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in found]
-
-        def work(uow: UnitOfWork) -> ImportDone:
-            leased_run(uow, run)
-            table = hold(uow, self._organisation, spec.table)
-            rows = _Rows(uow, table, spec, self._zone(), done.columns)
-            rows.take([row.cells for row in found], new_ids)
-            after = replace(
-                done, at=done.at + found[-1].end, lines=done.lines + found[-1].lines, rows=done.rows + len(found),
-                created=done.created + rows.created, updated=done.updated + rows.updated,
-                refused=done.refused + len(rows.refused),
-            )  # fmt: skip
-            for index, refusals in sorted(rows.refused.items()):
-                line = found[index].line
-                _tell(uow, run, done.rows + index + 1, done.lines + line if line else None, refusals)
-            save_checkpoint(uow, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
-            return after
-
-        return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))
+        return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))
 
     async def _rows(
-        self, file: StoredFile, table: Table, spec: ImportFile, done: ImportDone
-    ) -> tuple[list[Row], ImportDone]:
-        """Return the next rows, and how far the file was read before them; raise BadFile."""
+        self, file: StoredFile, table: Table, spec: ImportFile, checkpoint: ImportCheckpoint
+    ) -> tuple[list[Row], ImportCheckpoint]:
+        """Return the next rows, and the checkpoint before them; raise BadFile."""
         form = spec.format or _ENDINGS.get(file.name.rpartition(".")[2].lower())
         if form is None:
             raise BadImport(
@@ -146,230 +160,121 @@ class Imports:
             )
         chunks = PARTS[0]
         while True:
-            part = await self._files.read(file, done.at, chunks)
-            if done.at == 0:
-                done, part = _begun(done, part, form, spec, file)
-            ended = done.at + len(part) >= file.bytes
+            part = await self._files.read(file, checkpoint.at, chunks)
+            if checkpoint.at == 0:
+                checkpoint, part = skip_beginning(checkpoint, part, form, spec, file)
+            ended = checkpoint.at + len(part) >= file.bytes
             try:
                 read = rows(
                     part,
                     form,
                     last=ended,
                     limit=ROWS + 1,
-                    encoding=_codec(spec),
-                    delimiter=done.delimiter or _delimiter(spec, file),
+                    encoding=codec(spec),
+                    delimiter=checkpoint.delimiter or default_delimiter(spec, file),
                 )
                 header = next((row for row in read if not row.blank), None)
-                if form == "csv" and done.columns is None and header is not None:
-                    done = _headed(done, part, header, table, spec)
+                if form == "csv" and checkpoint.columns is None and header is not None:
+                    checkpoint = read_header(checkpoint, part, header, table, spec)
                     continue
             except BadFile as error:
-                raise _placed(error, done) from None
+                raise _in_file(error, checkpoint) from None
             found = [row for row in read if not row.blank][:ROWS]
             if found:
-                return found, done
-            if read:  # nothing but empty rows: what comes after may be bad, and is looked at
-                done, chunks = replace(done, at=done.at + read[-1].end, lines=done.lines + read[-1].lines), PARTS[0]
+                return found, checkpoint
+            if read:  # only empty rows: the next ones may be invalid, and are read again
+                checkpoint = replace(
+                    checkpoint, at=checkpoint.at + read[-1].end, lines=checkpoint.lines + read[-1].lines
+                )
+                chunks = PARTS[0]
             elif ended:
-                return [], done
+                return [], checkpoint
             else:
                 chunks = PARTS[1]
 
 
-def _codec(spec: ImportFile) -> str:
-    return {"windows-1252": "cp1252"}.get(spec.encoding, spec.encoding)
+def _in_file(error: BadFile, checkpoint: ImportCheckpoint) -> BadFile:
+    """Return the error with the line of the file instead of that of the part."""
+    return error if error.line is None else BadFile(f"line {checkpoint.lines + error.line:,}: {error}")
 
 
-def _delimiter(spec: ImportFile, file: StoredFile) -> str:
-    return "\t" if spec.delimiter == "," and file.name.lower().endswith(".tsv") else spec.delimiter
-
-
-def _begun(done: ImportDone, part: bytes, form: Format, spec: ImportFile, file: StoredFile) -> tuple[ImportDone, bytes]:
-    """Pass over what stands before the first row: a byte order mark, and a line that names the delimiter."""
-    at = beginning(part, spec.encoding)
-    delimiter, lines = _delimiter(spec, file), 0
-    named = separator(part[at:]) if form == "csv" else None
-    if named is not None:
-        delimiter, lines = named[0], 1
-        at += named[1]
-    return replace(done, at=at, lines=lines, delimiter=delimiter), part[at:]
-
-
-def _headed(done: ImportDone, part: bytes, header: Row, table: Table, spec: ImportFile) -> ImportDone:
-    """Return how far an import is when its header is read; raise BadFile.
-
-    A header that is one cell and no field is read with the other usual delimiters: spreadsheets write the one of their country.
-    """
-    cells = cast("list[str]", header.cells)
-    try:
-        columns = _columns(cells, table, spec)
-    except BadFile:
-        for delimiter in DELIMITERS if len(cells) == 1 else "":
-            again = _split(part, delimiter, table, spec) if delimiter in cells[0] else None
-            if again is not None:
-                columns, done = again, replace(done, delimiter=delimiter)
-                break
-        else:
-            raise
-    return replace(done, at=done.at + header.end, lines=done.lines + header.lines, columns=columns)
-
-
-def _split(part: bytes, delimiter: str, table: Table, spec: ImportFile) -> tuple[str | None, ...] | None:
-    """Return the columns of a header with this delimiter; None if they are not those of the table."""
-    try:
-        read = rows(part, "csv", last=True, limit=ROWS, encoding=_codec(spec), delimiter=delimiter)
-        header = next(row for row in read if not row.blank)
-        return _columns(cast("list[str]", header.cells), table, spec)
-    except BadFile:
-        return None
-
-
-def _placed(error: BadFile, done: ImportDone) -> BadFile:
-    """Return the error with the line of the file at which it is."""
-    return error if error.line is None else BadFile(f"line {done.lines + error.line:,}: {error}")
-
-
-def _columns(header: Sequence[str], table: Table, spec: ImportFile) -> tuple[str | None, ...]:
-    """Return the field of each column; raise BadFile for a column that is none, or a field that has two."""
-    if len(header) > COLUMNS_MAX:
-        raise BadFile(f"there are {len(header):,} columns; there may be up to {COLUMNS_MAX:,}")
-    names = [unquoted(name) for name in header] if spec.spreadsheet_safe else header
-    found = _fields_of([name.strip() for name in names], table, spec)
-    if not any(found):
-        raise BadFile("no column is a field of the table")
-    return tuple(found)
-
-
-def _fields_of(names: Sequence[str], table: Table, spec: ImportFile) -> list[str | None]:
-    """Return the field of each column or member: None for one that is passed over, `UNNAMED` for one without a name.
-
-    Raises BadFile for one that is no field, and for two of the same field. Names may differ from the field's in case and
-    blanks, unless another one is spelt as the field.
-    """
-    exact = [table.find(spec.columns.get(name, name)) for name in names]
-    spelt = {field.id for field in exact if field is not None}
-    whose: dict[str, str] = {}
-    found: list[str | None] = []
-    for name, same in zip(names, exact, strict=True):
-        field = same or _alike(table, spec.columns.get(name, name), spelt)
-        if field is None:
-            found.append(_no_field(name, table, spec))
-            continue
-        if field.id in whose:
-            other = whose[field.id]
-            both = (
-                f"{other[:80]!r} is there twice"
-                if other == name
-                else f"{other[:80]!r} and {name[:80]!r} are both {field.name!r}"
-            )
-            raise BadFile(f"two columns are of one field: {both}")
-        whose[field.id] = name
-        found.append(field.id)
-    return found
-
-
-def _alike(table: Table, name: str, but: Collection[str]) -> Field | None:
-    """Return the one field whose name differs from this in case and blanks only."""
-    folded = " ".join(name.split()).casefold()
-    found = [each for each in table.fields if " ".join(each.name.split()).casefold() == folded and each.id not in but]
-    return found[0] if len(found) == 1 else None
-
-
-def _no_field(name: str, table: Table, spec: ImportFile) -> str | None:
-    """Return what stands for a column that is no field; raise BadFile if there may be none."""
-    if spec.ignore_unknown:
-        return None
-    if not name:
-        return UNNAMED
-    known = ", ".join(repr(each.name) for each in table.fields[:20])
-    raise BadFile(f"the column {name[:80]!r} is no field of {table.name!r}; it has {known}")
-
-
-def _tell(uow: UnitOfWork, run: Run, row: int, line: int | None, refusals: Sequence[Refusal]) -> None:
-    """Keep why a row was refused, and the line of the file at which it begins."""
-    place = {"row": row} if line is None else {"row": row, "line": line}
-    errors = [{"field": r.field, "code": r.code, "message": str(r)} for r in refusals]
-    value = _encode({**place, "errors": errors}).decode()
-    number = uow.add_result(run.id, RESULT, value)
-    event = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
-    current = leased_run(uow, run)
-    change(uow, current, current, "run.result", event)
-
-
-class _Rows:
-    """The rows of one transaction on their way to being records."""
+class _RowBatch:
+    """The rows of one transaction: conversion into records, and their counts by outcome."""
 
     def __init__(
         self, uow: UnitOfWork, table: Table, spec: ImportFile, zone: tzinfo, columns: Sequence[str | None] | None
     ) -> None:
-        self._unit = uow
+        self._uow = uow
         self._table = table
         self._spec = spec
         self._zone = zone
         self._columns = columns
         self.created = self.updated = 0
-        self.refused: dict[int, tuple[Refusal, ...]] = {}
+        self.refused: dict[int, tuple[Violation, ...]] = {}
 
-    def take(self, found: Sequence[list[str] | dict[str, Any]], new_ids: Sequence[str]) -> None:
-        """Make records of the rows, or refuse them."""
+    def write(self, found: Sequence[list[str] | dict[str, Any]], new_ids: Sequence[str]) -> None:
+        """Write the rows as records, or note their violations in `refused`."""
         given: dict[int, Mapping[str, Any]] = {}
         for index, cells in enumerate(found):
             try:
-                given[index] = self._given(cells)
+                given[index] = self._by_field(cells)
             except BadFile as error:
-                self.refused[index] = (Refusal("", "row", str(error)),)
-        self._save(self._drafts(given, new_ids))
+                self.refused[index] = (Violation("", "row", str(error)),)
+        self._save(self._changes(given, new_ids))
 
-    def _drafts(
+    def _changes(
         self, given: Mapping[int, Mapping[str, Any]], new_ids: Sequence[str]
-    ) -> dict[str, tuple[Draft, list[int]]]:
-        """Return the records that rows become, each with its rows: of several of the same key the later count."""
+    ) -> dict[str, tuple[RecordChange, list[int]]]:
+        """Return the change of each record with its rows: of several rows with the same key the later ones win."""
         table, zone = self._table, self._zone
-        texts, there = self._known(given)
-        drafts: dict[str, tuple[Draft, list[int]]] = {}
-        mine: dict[str, str] = {}
+        keys, existing = self._existing(given)
+        changes: dict[str, tuple[RecordChange, list[int]]] = {}
+        ids: dict[str, str] = {}
         for index, values in given.items():
-            before = there.get(index)
-            text = texts.get(index, "")
-            record_id = mine.get(text, new_ids[index] if before is None else before.id)
+            before = existing.get(index)
+            key = keys.get(index, "")
+            record_id = ids.get(key, new_ids[index] if before is None else before.id)
             try:
-                if record_id in drafts:
-                    was, lines = drafts[record_id]
-                    drafts[record_id] = replace(was, values=filled(table, values, was.values, zone)), [*lines, index]
+                if record_id in changes:
+                    earlier, lines = changes[record_id]
+                    merged = replace(earlier, values=updated_values(table, values, earlier.values, zone))
+                    changes[record_id] = merged, [*lines, index]
                 elif before is None:
-                    drafts[record_id] = Draft(record_id, fresh(table, values, zone)), [index]
+                    changes[record_id] = RecordChange(record_id, initial_values(table, values, zone)), [index]
                 else:
-                    drafts[record_id] = Draft(record_id, filled(table, values, before.values, zone), before), [index]
-            except Refused as refused:
-                self.refused[index] = refused.refusals
+                    after = updated_values(table, values, before.values, zone)
+                    changes[record_id] = RecordChange(record_id, after, before), [index]
+            except ConstraintError as error:
+                self.refused[index] = error.violations
                 continue
-            if text:
-                mine[text] = record_id
-        return drafts
+            if key:
+                ids[key] = record_id
+        return changes
 
-    def _known(self, given: Mapping[int, Mapping[str, Any]]) -> tuple[dict[int, str], dict[int, Record]]:
-        """Return the key of each row, and the record that has it already."""
+    def _existing(self, given: Mapping[int, Mapping[str, Any]]) -> tuple[dict[int, str], dict[int, Record]]:
+        """Return the key of each row, and the existing record with it."""
         if not self._spec.upsert_by:
             return {}, {}
         by = unique_field(self._table, self._spec.upsert_by)
-        places = list(given)
-        texts = {places[place]: text for place, text in unique_keys(by, list(given.values()), self._zone).items()}
-        return texts, known(self._unit, self._table, by, texts)
+        indexes = list(given)
+        found = unique_keys(by, given.values(), self._zone)
+        keys = {indexes[place]: key for place, key in found.items()}
+        return keys, find_by_keys(self._uow, self._table, by, keys)
 
-    def _save(self, drafts: Mapping[str, tuple[Draft, list[int]]]) -> None:
-        refused = save(self._unit, self._table, [draft for draft, _ in drafts.values()])
-        for record_id, (draft, lines) in drafts.items():
-            if record_id in refused:
-                self.refused |= dict.fromkeys(lines, refused[record_id])
+    def _save(self, changes: Mapping[str, tuple[RecordChange, list[int]]]) -> None:
+        violations = save(self._uow, self._table, [each for each, _ in changes.values()])
+        for record_id, (each, lines) in changes.items():
+            if record_id in violations:
+                self.refused |= dict.fromkeys(lines, violations[record_id])
             else:
-                self.created += draft.before is None
-                self.updated += len(lines) - (draft.before is None)
+                self.created += each.before is None
+                self.updated += len(lines) - (each.before is None)
 
-    def _given(self, cells: list[str] | dict[str, Any]) -> Mapping[str, Any]:
-        """Return what a row gives, by id of the field."""
+    def _by_field(self, cells: list[str] | dict[str, Any]) -> Mapping[str, Any]:
+        """Return the cells of a row by id of the field; raise BadFile."""
         if isinstance(cells, list):
             return mapped(cells, self._columns or (), safe=self._spec.spreadsheet_safe)
-        fields = _fields_of(list(cells), self._table, self._spec)
+        fields = fields_of(list(cells), self._table, self._spec)
         if UNNAMED in fields:
             raise BadFile("has a member without a name")
         return {field: value for field, value in zip(fields, cells.values(), strict=True) if field}

@@ -1,4 +1,4 @@
-"""Table: typed fields, and records with values for some of them."""
+"""Structs of tables, typed fields, records and files."""
 
 from __future__ import annotations
 
@@ -145,7 +145,28 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class RecordChange(msgspec.Struct, frozen=True):
-    """Change of a record: its values before and after."""
+    """New values of a record."""
 
-    before: Record
+    id: str
     values: Values
+    """All values, in normal form."""
+    before: Record | None = None
+    """The record as it was loaded in the same transaction; None for a new record."""
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file in the store; fields are in the order of the table's columns."""
+
+    id: str
+    organisation: int
+    name: str
+    kind: str
+    """Media type."""
+    run_id: str | None
+    """Run that wrote the file."""
+    bytes: int
+    chunks: int
+    sha256: str | None
+    """Digest; None while the file is written."""
+    created_at: int
+    expires_at: int

@@ -362,4 +362,4 @@ ROUTES: Final[tuple[Route, ...]] = (
           status=204, headers=_MATCH,
           problems=(*_TABLE, *_FAR, "record_not_found", "record_in_use", "conflict", "version_mismatch")),
 )  # fmt: skip
-"""Everything about tables."""
+"""Routes of tables, fields and records."""

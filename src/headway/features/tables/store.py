@@ -1,7 +1,7 @@
-"""Tables and records in the database: what a unit writes, and what is read on a reading connection.
+"""Tables and records in the database: statements of a transaction, and reads on a reading connection.
 
-Nothing is decided here. What belongs to a record in the index is written with it, and the count of its table as well; a
-command that writes has to hold the table's definition first (`lock_table`).
+Index entries of a record and the count of its table are written together with the record. A command that writes records
+locks the table's definition first (`lock_table`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.errors import TableNotFound
 from headway.features.tables import condition_sql as statements
-from headway.features.tables.condition_sql import BLANKS, ListOrder, place
+from headway.features.tables.condition_sql import BLANKS, ListOrder, position
 from headway.features.tables.model import External, Field, Record, RecordChange, Table, Values
 from headway.features.tables.rules.conditions import EVERY, Condition
 from headway.features.tables.rules.keys import entries, keys
@@ -23,33 +24,35 @@ from headway.store.unit_of_work import UnitOfWork, as_rows
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 WINDOW: Final = 5_000
-"""How many records a page looks at, at most, if not each of them fits: some milliseconds' worth."""
+"""Records that a page with a condition looks at, at most: some milliseconds' worth."""
 WINDOWS: Final = 4
-"""How often it looks on, as long as it has found none."""
+"""Windows that a page looks at while it has found no record."""
 
-SIDE_BY_SIDE: Final = 8
-"""From so many on, entries of one value are removed by where they are, not by name."""
+RANGE_DELETE_MIN: Final = 8
+"""Entries of one value that are deleted by their range; fewer are deleted one by one."""
 
-Valued = tuple[str, Values]
-"""A record's id, and its values."""
+RecordValues = tuple[str, Values]
+"""Id and values of a record."""
+Entry = tuple[str, str, str]
+"""Index entry: field, key, record id."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _values: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Span(msgspec.Struct, frozen=True):
-    """The records after one, up to another."""
+    """The records with ids greater than `after`, up to `edge`."""
 
     after: str
     edge: str
     count: int
-    """How many there are, whatever they are like."""
+    """Number of the records."""
 
 
-class Fitting(msgspec.Struct, frozen=True):
-    """The records after one, up to another, of which a condition was true when they were read, by id with their version.
+class Matches(msgspec.Struct, frozen=True):
+    """The records of a span of which a condition was true when they were read: their versions by id.
 
-    A condition is what a user has put together, and may take long: it is carried out while nobody waits for the writer.
+    Users write conditions, which may take long: they are evaluated by readers, and not by the writer.
     """
 
     edge: str
@@ -57,7 +60,7 @@ class Fitting(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a table as a document."""
+    """Part of a table that is stored as a JSON document."""
 
     fields: tuple[Field, ...] = ()
     next_field: int = 1
@@ -80,7 +83,7 @@ def make_table(row: tuple[Any, ...]) -> Table:
 
 
 def make_record(row: tuple[Any, ...]) -> Record:
-    """Return the record of a row; without values, if they cannot be read."""
+    """Return the record of a row; unreadable values make it `damaged`."""
     try:
         return Record(row[0], row[1], _values(row[2]), row[3], row[4])
     except msgspec.DecodeError:
@@ -101,14 +104,17 @@ def read_tables(database: Database, organisation: int) -> list[Table]:
     return [make_table(row) for row in database.rows("read_tables", organisation=organisation)]
 
 
-def lock_table(uow: UnitOfWork, number: int) -> Table | None:
-    """Return the table as it is now, and let nobody change it until this transaction is over."""
-    rows = uow.database.rows("lock_table", number=number)
-    return make_table(rows[0]) if rows else None
+def lock_table(uow: UnitOfWork, organisation: int, name: str) -> Table:
+    """Return the organisation's table of that id or name, locked until the end of the transaction; raise TableNotFound."""
+    found = find_table(uow.database, organisation, name)
+    rows = [] if found is None else uow.database.rows("lock_table", number=found.number)
+    if not rows:
+        raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
+    return make_table(rows[0])
 
 
 def next_number(uow: UnitOfWork) -> int:
-    """Return a number that no table has; of two servers that take the same one, one decides again."""
+    """Return an unused number; if two servers take the same one, one of them repeats its transaction."""
     return int(uow.database.rows("next_table_number")[0][0])
 
 
@@ -123,7 +129,7 @@ def insert_table(uow: UnitOfWork, table: Table) -> None:
 
 
 def save_table(uow: UnitOfWork, table: Table, was: int) -> None:
-    """Keep the definition as it is now; `was` is the version that it was made from."""
+    """Update the definition; `was` is the version that it was made from."""
     uow.changes += 1
     uow.database.must(
         1, "save_table", number=table.number, name=table.name, definition=_document(table), version=table.version,
@@ -132,7 +138,7 @@ def save_table(uow: UnitOfWork, table: Table, was: int) -> None:
 
 
 def delete_table(uow: UnitOfWork, table: Table) -> None:
-    """Remove the definition; `sweep` removes the rows, which nobody sees any more."""
+    """Delete the definition; `sweep` deletes the rows, which are not shown any more."""
     uow.changes += 1
     uow.database.must(1, "delete_table", number=table.number, was=table.version)
     if table.external is None:
@@ -140,19 +146,19 @@ def delete_table(uow: UnitOfWork, table: Table) -> None:
 
 
 def leave_field(uow: UnitOfWork, table: Table, field: Field) -> None:
-    """Let what the index has of a field be removed by and by."""
+    """Leave the index entries of a deleted field to `sweep`."""
     uow.changes += 1
     uow.database.run("leave_remains", table_number=table.number, field=field.id)
 
 
 def clear_index(uow: UnitOfWork, table: Table, field: Field) -> None:
-    """Remove what the index has of a field, at once."""
+    """Delete the index entries of a field."""
     uow.changes += 1
     uow.database.run("delete_values_of_field", table_number=table.number, field=field.id)
 
 
 def sweep(uow: UnitOfWork, limit: int) -> bool:
-    """Remove some of what is left of deleted tables and fields; tell whether there may be more."""
+    """Delete some rows of deleted tables and fields; return whether there may be more."""
     for number, field in uow.database.rows("read_remains"):
         uow.changes += 1
         if field:
@@ -175,7 +181,7 @@ def _document(table: Table) -> str:
 
 
 def load_records(uow: UnitOfWork, table: Table, ids: Collection[str]) -> dict[str, Record]:
-    """Return the records of these ids as they are now, and let nobody change them until this transaction is over."""
+    """Return the records of these ids, by id, locked until the end of the transaction."""
     if not ids:
         return {}
     rows = uow.database.rows("load_records", table_number=table.number, ids=as_rows(list(ids)))
@@ -183,14 +189,14 @@ def load_records(uow: UnitOfWork, table: Table, ids: Collection[str]) -> dict[st
 
 
 def lock_records(uow: UnitOfWork, table: Table, ids: Collection[str]) -> dict[str, int]:
-    """Return at which version the records of these ids are now, and let nobody change them until this transaction is over."""
+    """Return the versions of the records of these ids, which are locked until the end of the transaction."""
     if not ids:
         return {}
     return dict(uow.database.rows("lock_records", table_number=table.number, ids=as_rows(list(ids))))
 
 
-def span_of_records(uow: UnitOfWork, table: Table, after: str, upto: str, limit: int) -> Span | None:
-    """Return the next records after one, up to another, so many at the most: what a chunk is; None if there are none."""
+def find_span(uow: UnitOfWork, table: Table, after: str, upto: str, limit: int) -> Span | None:
+    """Return the span of the next records, `limit` at most, for one chunk; None if there are none."""
     binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
     ((edge, count),) = uow.database.rows("edge_of_records", **binds)
     return Span(after, edge, count) if count else None
@@ -198,8 +204,8 @@ def span_of_records(uow: UnitOfWork, table: Table, after: str, upto: str, limit:
 
 def load_span(
     uow: UnitOfWork, table: Table, span: Span, ids: Collection[str] | None = None
-) -> tuple[list[Valued], int]:
-    """Return id and values of the records of a span, or of these in it, as `load_records` does; and their size."""
+) -> tuple[list[RecordValues], int]:
+    """Return ids and values of the records of a span, or of those with these ids, locked; and their size in characters."""
     binds = {"table_number": table.number}
     if ids is None:
         rows = uow.database.rows("load_span", after=span.after, edge=span.edge, **binds)
@@ -208,45 +214,48 @@ def load_span(
     return [(row[0], _values(row[2])) for row in rows], sum([len(row[2]) for row in rows])
 
 
-def holders(
+def find_entries(
     database: Database, table: Table, wanted: Iterable[tuple[str, str]], limit: int = 1_000_000
-) -> list[tuple[str, str, str]]:
-    """Return (field, key, record id) of the records that the index has under these fields and keys."""
-    rows = [(table.number, field, text) for field, text in wanted]
+) -> list[Entry]:
+    """Return the index entries with these fields and keys."""
+    rows = [(table.number, field, key) for field, key in wanted]
     if not rows:
         return []
     found = database.rows("find_record_values", rows=as_rows(rows), limit=limit)
-    return [(field, text, record_id) for field, text, record_id in found]
+    return [(field, key, record_id) for field, key, record_id in found]
 
 
-def write_records(
-    uow: UnitOfWork, table: Table, inserted: Sequence[tuple[str, Values]], changed: Sequence[RecordChange]
-) -> None:
-    """Add records, and change others, which must have been loaded in this transaction; the index and the count follow."""
-    uow.changes += len(inserted) + len(changed)
+def write_records(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange]) -> None:
+    """Insert and update records, with their index entries and the table's count."""
+    inserted: list[tuple[str, str]] = []
+    updated: list[tuple[int, str, str, int]] = []
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
-    if any(field.kept for field in table.fields):
-        for record_id, values in inserted:
-            new += [(field, value, record_id, unique) for field, value, unique in entries(table.fields, values)]
-        for change in changed:
-            record_id = change.before.id
-            was, now = entries(table.fields, change.before.values), entries(table.fields, change.values)
-            old += [(table.number, field, value, record_id) for field, value, _ in was - now]
-            new += [(field, value, record_id, unique) for field, value, unique in now - was]
-        _forget(uow, table, [change.before for change in changed])
+    indexed = any(field.kept for field in table.fields)
+    for change in changes:
+        before, text = change.before, _encode(change.values).decode()
+        if before is None:
+            inserted.append((change.id, text))
+        else:
+            updated.append((table.number, change.id, text, before.version))
+        if indexed:
+            was = entries(table.fields, before.values) if before is not None else set()
+            now = entries(table.fields, change.values)
+            old += [(table.number, field, key, change.id) for field, key, _ in was - now]
+            new += [(field, key, change.id, unique) for field, key, unique in now - was]
+    uow.changes += len(changes)
+    if indexed:
+        _clear_damaged(uow, table, [change.before for change in changes if change.before is not None])
     if inserted:
-        rows: list[Any] = [(record_id, _encode(values).decode()) for record_id, values in inserted]
-        uow.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=uow.now_ms)
+        uow.database.run("insert_records", table_number=table.number, rows=as_rows(inserted), now_ms=uow.now_ms)
         uow.database.run("add_to_table", number=table.number, delta=len(inserted))
-    if changed:
-        rows = [(table.number, each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
-        uow.database.must(len(rows), "save_records", rows=as_rows(rows), now_ms=uow.now_ms)
+    if updated:
+        uow.database.must(len(updated), "save_records", rows=as_rows(updated), now_ms=uow.now_ms)
     _index(uow, table, old, new)
 
 
-def remove_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> None:
-    """Remove records, which must have been loaded in this transaction."""
+def delete_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> None:
+    """Delete records that were loaded in this transaction, with their index entries."""
     if not found:
         return
     uow.changes += len(found)
@@ -255,15 +264,15 @@ def remove_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> No
         for record in found
         for field, value, _ in entries(table.fields, record.values)
     ]
-    _forget(uow, table, found)
+    _clear_damaged(uow, table, found)
     ids = [record.id for record in found]
     uow.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
     uow.database.run("add_to_table", number=table.number, delta=-len(ids))
     _index(uow, table, old, [])
 
 
-def _forget(uow: UnitOfWork, table: Table, found: Iterable[Record]) -> None:
-    """Remove damaged records from the index; their old values are not known any more."""
+def _clear_damaged(uow: UnitOfWork, table: Table, found: Iterable[Record]) -> None:
+    """Delete the index entries of damaged records by record, since their values are unknown."""
     damaged = [record.id for record in found if record.damaged]
     if damaged:
         uow.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
@@ -279,18 +288,18 @@ def _index(
 
 
 def index_field(uow: UnitOfWork, table: Table, field: Field, found: Iterable[Record]) -> None:
-    """Put into the index what records have in a field that was not in it."""
+    """Add the index entries of a field that was not indexed."""
     rows = [
         (name, value, record.id, unique) for record in found for name, value, unique in entries([field], record.values)
     ]
     _index(uow, table, [], rows)
 
 
-def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Valued], patch: Values) -> None:
-    """Give the same values (None: a blank) to records of a span, loaded in this transaction; the index follows.
+def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[RecordValues], patch: Values) -> None:
+    """Set the same values (None: a blank) in records of a span that were loaded in this transaction, with the index.
 
-    A constant number of statements, carried out by the database itself. If they are all that there are in the span, which is
-    the rule, their places in the index lie side by side, and need not be named one by one.
+    The number of statements is constant. If the records are all of the span, as usual, their index entries are one range,
+    which is deleted and inserted as a whole.
     """
     if not found:
         return
@@ -306,10 +315,10 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Val
     for field in table.fields:
         if not field.kept or field.id not in patch:
             continue
-        lost, gained = _moved(field, found, patch[field.id])
+        lost, gained = _index_changes(field, found, patch[field.id])
         of: dict[str, Any] = {"table_number": table.number, "field": field.id, "after": span.after, "edge": span.edge}
         for value, ids in lost.items():
-            if whole and len(ids) >= SIDE_BY_SIDE:
+            if whole and len(ids) >= RANGE_DELETE_MIN:
                 uow.database.run("delete_values_of_span", value=value, **of)
             else:
                 old += [(table.number, field.id, value, record_id) for record_id in ids]
@@ -323,7 +332,7 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Val
 
 
 def patch_span(uow: UnitOfWork, table: Table, span: Span, patch: Values) -> None:
-    """Give the same values to all records of a span, unread, save those that have them; none of the fields is in the index."""
+    """Set the same values of fields without index in all records of a span, without reading the records."""
     assert not any(field.kept for field in table.fields if field.id in patch), "the index would not follow"
     uow.changes += span.count
     uow.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(uow, table, patch))
@@ -333,8 +342,10 @@ def _patching(uow: UnitOfWork, table: Table, patch: Values) -> dict[str, Any]:
     return {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": uow.now_ms}
 
 
-def _moved(field: Field, found: Sequence[Valued], given: Any) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return which records lose which keys of a field, and which gain which, if all of them are given a value."""
+def _index_changes(
+    field: Field, found: Sequence[RecordValues], given: Any
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the ids of records by the key that they lose, and by the key that they gain, when all get one value."""
     having: dict[Any, list[str]] = defaultdict(list)
     for record_id, values in found:
         value = values.get(field.id)
@@ -363,11 +374,11 @@ def read_records(database: Database, table: Table, ids: Collection[str]) -> list
     ]
 
 
-def read_chosen(
+def read_matching(
     database: Database, dialect: Dialect, table: Table, condition: Condition, ids: Collection[str]
 ) -> list[Record]:
-    """Return those of these ids of which a condition is true, in order of id."""
-    sql, binds = statements.chosen(dialect, table, condition)
+    """Return the records of these ids of which a condition is true, in order of id."""
+    sql, binds = statements.matching(dialect, table, condition)
     return [make_record(row) for row in database.select(sql, binds | {"ids": as_rows(list(ids))})]
 
 
@@ -384,61 +395,61 @@ def read_page(
     condition: Condition = EVERY,
     after: str = "",
     limit: int = 100,
-    walk: ListOrder = ListOrder(),  # noqa: B008 - frozen
+    order: ListOrder = ListOrder(),  # noqa: B008 - frozen
     window: int = WINDOW,
 ) -> tuple[list[Record], str]:
-    """Return records after a place, and the place after which it goes on: "" if there are no more.
+    """Return the records after a position, and the position of the next page: "" if there are no more.
 
-    A page may be shorter than its limit, even empty, although there is more: it looks at so many records only.
+    A page looks at a limited number of records: it may be short, even empty, although there are more.
     """
     found: list[Record] = []
     for _ in range(WINDOWS):
-        edge, valued, left = "", bool(walk.field) and not after.startswith(BLANKS), limit - len(found)
+        edge, valued, left = "", bool(order.field) and not after.startswith(BLANKS), limit - len(found)
         if condition != EVERY or after.startswith(BLANKS):
-            edge = _edge(database, dialect, table, condition, walk, after, window)
-        sql, binds = statements.page(dialect, table, condition, walk, after, left + 1, edge)
+            edge = _window_end(database, dialect, table, condition, order, after, window)
+        sql, binds = statements.page(dialect, table, condition, order, after, left + 1, edge)
         rows, cut = database.select_within(PAGE_BYTES, sql, binds)
         found += [make_record(row) for row in rows[:left]]
         if len(rows) > left or cut:
             last = rows[min(left, len(rows)) - 1] if left else None
-            return found, after if last is None else place(walk, last[0], last[5] if valued else None)
+            return found, after if last is None else position(order, last[0], last[5] if valued else None)
         after = edge or (BLANKS if valued else "")
         if not after or (found and edge):
             break
     return found, after
 
 
-def _edge(
-    database: Database, dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, window: int
+def _window_end(
+    database: Database, dialect: Dialect, table: Table, condition: Condition, order: ListOrder, after: str, window: int
 ) -> str:
-    sql, binds = statements.edge(dialect, table, condition, walk, after, window)
+    sql, binds = statements.window_end(dialect, table, condition, order, after, window)
     for row in database.select(sql, binds):
-        return place(walk, row[0], row[1] if len(row) > 1 else None)
+        return position(order, row[0], row[1] if len(row) > 1 else None)
     return ""
 
 
-def read_fitting(
+def read_matches(
     database: Database, dialect: Dialect, table: Table, condition: Condition, after: str, upto: str, limit: int
-) -> Fitting | None:
-    """Return the matches among the next records of a span, up to a number of records; None at its end."""
+) -> Matches | None:
+    """Return the matches among the next `limit` records up to `upto`; None if there are no more records."""
     binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
     ((edge, count),) = database.rows("edge_of_records", **binds)
     if not count:
         return None
-    sql, binds = statements.fitting(dialect, table, condition, after, edge)
-    return Fitting(edge, dict(database.select(sql, binds)))
+    sql, binds = statements.versions(dialect, table, condition, after, edge)
+    return Matches(edge, dict(database.select(sql, binds)))
 
 
 def read_at(
     database: Database, dialect: Dialect, table: Table, condition: Condition, offset: int, limit: int
 ) -> list[Record]:
-    """Return a page by its number, in order of id."""
+    """Return the records from an offset on, in order of id."""
     sql, binds = statements.at_offset(dialect, table, condition, offset, limit)
     return [make_record(row) for row in database.select(sql, binds)]
 
 
 def count_records(database: Database, dialect: Dialect, table: Table, condition: Condition) -> int:
-    """Return of how many records the condition is true; of all it is known."""
+    """Return the number of records of which the condition is true; of all records it is the table's count."""
     if condition == EVERY:
         return table.count
     sql, binds = statements.count(dialect, table, condition)

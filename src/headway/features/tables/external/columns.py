@@ -35,7 +35,7 @@ class Reflection(msgspec.Struct, frozen=True):
     """The columns that are no fields, and why."""
 
 
-def reflected(connection: Connection, name: str, namespace: str | None) -> Reflection:
+def reflect(connection: Connection, name: str, namespace: str | None) -> Reflection:
     """Return fields and key of a table; raise ExternalRefused for what has no key."""
     from sqlalchemy import inspect  # noqa: PLC0415 - an extra, and slow to import
     from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415

@@ -1,7 +1,6 @@
-"""Connections to external databases: few, short-lived when they fail, and on threads of their own.
+"""Connections to external databases: a bounded pool of connections and threads for each database.
 
-Each database has its own threads and its own pool, so that one which does not answer keeps nobody else waiting; and every
-call ends in time, whatever the database does.
+A database that does not answer blocks its own threads only, and each call ends within a time limit.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from headway.config import Settings
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
 from headway.features.tables.external.cancellation import Statements
 from headway.features.tables.external.drivers import limit_mysql, prepare_postgresql, prepare_sqlite
-from headway.features.tables.external.policy import Rules, checked_address, checked_file, parsed, port_of
+from headway.features.tables.external.policy import DatabasePolicy, allowed_address, allowed_file, parse_url, port_of
 from headway.features.tables.external.thread_pool import DaemonThreadPool
 from headway.store.query_context import QUERY_CONTEXT
 
@@ -43,53 +43,64 @@ NOWHERE: Final = "/nonexistent"
 """A path that does not exist, given for files that libpq would read by default."""
 
 
-class Far:
-    """One database: its pool and its threads."""
+class DatabasePool:
+    """Connections and threads of one database."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.hands = DaemonThreadPool(CONNECTIONS, "headway-external")
+        self.threads = DaemonThreadPool(CONNECTIONS, "headway-external")
         self.waiting = 0
         self.reached = False
         """Whether a database answered."""
 
     def close(self) -> None:
-        """Let go of it; what is still under way there ends by itself."""
-        self.hands.close()
+        """Close idle threads and connections; statements under way end by themselves."""
+        self.threads.close()
         self.engine.dispose()
 
 
-class Databases:
-    """All external databases of a server."""
+class ExternalDatabases:
+    """The pools of all external databases of a server."""
 
-    def __init__(self, rules: Rules, timeout_ms: int, own: Iterable[Path] = ()) -> None:
-        """`own` are files of ours, which are no external databases."""
-        self._rules = rules
+    def __init__(self, policy: DatabasePolicy, timeout_ms: int, own: Iterable[Path] = ()) -> None:
+        """`own` are files of the server, which are refused as external databases."""
+        self._policy = policy
         self._timeout_s = timeout_ms / 1000
         self._own = tuple(own)
-        self._known: OrderedDict[str, Far] = OrderedDict()
+        self._pools: OrderedDict[str, DatabasePool] = OrderedDict()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the databases that the settings allow, the server's own store excepted.
+
+        Raises ValueError for an unreadable host or network.
+        """
+        own = settings.store.removeprefix("sqlite:///") if settings.store.startswith("sqlite:///") else ""
+        files = [Path(own).resolve()] if own and own != ":memory:" else []
+        policy = DatabasePolicy.of(settings.external_allow, settings.external_ports, settings.external_folders)
+        return cls(policy, settings.external_timeout_ms, files)
 
     def shown(self, text: str) -> str:
         """Return the URL without its password; raise ExternalRefused for a URL that is not allowed."""
         try:
-            return parsed(text, self._rules, self._own).render_as_string(hide_password=True)
+            return parse_url(text, self._policy, self._own).render_as_string(hide_password=True)
         except ImportError:
             raise _missing() from None
 
     async def call(self, text: str, work: Callable[[Connection], T], *, reads: bool = False) -> T:
         """Return the result of `work` on a connection, in a transaction of that database.
 
-        What only reads ends with ClientDisconnected when the client leaves. Raises ExternalFailed if it is not possible in time,
-        with words that say why and without the password. What nobody waits for any more is ended in the database.
+        With `reads`, raises ClientDisconnected when the client disconnects. Raises ExternalFailed, with a reason and without the
+        password, if there is no result in time. A statement without a waiting caller is cancelled in the database.
         """
-        far = self._far(text)
-        if far.waiting >= WAITING_MAX:
+        pool = self._pool(text)
+        if pool.waiting >= WAITING_MAX:
             raise ExternalFailed("too many calls wait for the database")
-        far.waiting += 1
+        pool.waiting += 1
         statements = Statements()
-        job = far.hands.submit(functools.partial(_carry_out, far.engine, work, statements))
+        job = pool.threads.submit(functools.partial(_carry_out, pool.engine, work, statements))
         future = asyncio.wrap_future(job)
-        future.add_done_callback(functools.partial(_over, far))
+        future.add_done_callback(functools.partial(_over, pool))
         waiting = asyncio.shield(future)
         query_context = QUERY_CONTEXT.get()
         if reads and query_context is not None:
@@ -97,8 +108,8 @@ class Databases:
         try:
             return await asyncio.wait_for(waiting, self._timeout_s + CONNECT_S)
         except TimeoutError:
-            if not far.reached:
-                raise _unreached(far.engine.url) from None
+            if not pool.reached:
+                raise _unreached(pool.engine.url) from None
             raise ExternalFailed("the database does not answer") from None
         finally:
             if not job.done():
@@ -109,25 +120,25 @@ class Databases:
         """End the query of a MySQL connection with KILL QUERY on another connection."""
         from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
-        far = self._new(parsed(text, self._rules, self._own), NullPool)
-        with far.engine.connect() as connection:
+        pool = self._new(parse_url(text, self._policy, self._own), NullPool)
+        with pool.engine.connect() as connection:
             connection.exec_driver_sql(f"KILL QUERY {int(query)}")
 
-    def _far(self, text: str) -> Far:
-        far = self._known.get(text)
-        if far is None:
+    def _pool(self, text: str) -> DatabasePool:
+        pool = self._pools.get(text)
+        if pool is None:
             try:
-                far = self._new(parsed(text, self._rules, self._own))
+                pool = self._new(parse_url(text, self._policy, self._own))
             except ImportError:
                 raise _missing() from None
-            self._known[text] = far
-            while len(self._known) > DATABASES:
-                self._known.popitem(last=False)[1].close()
-        self._known.move_to_end(text)
-        return far
+            self._pools[text] = pool
+            while len(self._pools) > DATABASES:
+                self._pools.popitem(last=False)[1].close()
+        self._pools.move_to_end(text)
+        return pool
 
-    def _new(self, url: URL, pool: type[Pool] | None = None) -> Far:
-        """Return a way to the database; without another `pool` a few connections are kept."""
+    def _new(self, url: URL, kind: type[Pool] | None = None) -> DatabasePool:
+        """Return a pool for the database; `kind` is SQLAlchemy's class, by default a queue of a few connections."""
         from sqlalchemy import create_engine, event  # noqa: PLC0415 - an extra, and slow to import
         from sqlalchemy.pool import QueuePool  # noqa: PLC0415
 
@@ -135,21 +146,21 @@ class Databases:
         kept |= {"pool_pre_ping": True, "pool_recycle": RECYCLE_S}
         made = create_engine(
             url,
-            poolclass=pool or QueuePool,
-            **({} if pool else kept),
+            poolclass=kind or QueuePool,
+            **({} if kind else kept),
             connect_args=self._arguments(url),
             hide_parameters=True,
         )
-        far = Far(made)
+        pool = DatabasePool(made)
         if url.drivername == "sqlite":
-            far.reached = True  # errors about a file are shown as they are
+            pool.reached = True  # errors about a file are shown as they are
             event.listen(made, "do_connect", functools.partial(self._find, url), named=False)
             event.listen(made, "connect", prepare_sqlite)
         else:
-            event.listen(made, "do_connect", functools.partial(self._connect, far), named=False)
+            event.listen(made, "do_connect", functools.partial(self._connect, pool), named=False)
         if url.drivername == "mysql+pymysql":
             event.listen(made, "connect", functools.partial(limit_mysql, self._seconds))
-        return far
+        return pool
 
     @property
     def _seconds(self) -> int:
@@ -174,15 +185,17 @@ class Databases:
 
     def _find(self, url: URL, _dialect: Any, _record: Any, arguments: list[Any], _named: dict[str, Any]) -> None:
         """Check the file's path, and open that path."""
-        path = checked_file(url.database or "", self._rules, self._own)
+        path = allowed_file(url.database or "", self._policy, self._own)
         if not path.is_file():
             raise ExternalRefused(f"there is no file {path.name!r}")
         arguments[0] = f"{path.as_uri()}?mode=rw"
 
-    def _connect(self, far: Far, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+    def _connect(
+        self, pool: DatabasePool, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]
+    ) -> Any:
         """Check the address, connect to it, and return the connection; only a database's own errors are shown."""
-        url = far.engine.url
-        address = checked_address(url.host or "", port_of(url), self._rules)
+        url = pool.engine.url
+        address = allowed_address(url.host or "", port_of(url), self._policy)
         named["port"] = port_of(url)
         named["hostaddr" if url.drivername == "postgresql+psycopg" else "host"] = address
         try:
@@ -190,16 +203,16 @@ class Databases:
         except Exception as error:  # noqa: BLE001 - whatever a driver stumbles over that speaks with no database
             log.info("external.unreached host=%s port=%d error=%s", url.host, port_of(url), error)
             said = _refusal(error) if isinstance(error, dialect.loaded_dbapi.Error) else None
-            raise (_unreached(url) if said is None else ExternalFailed(_says(far.engine, said))) from None
-        far.reached = True
+            raise (_unreached(url) if said is None else ExternalFailed(_says(pool.engine, said))) from None
+        pool.reached = True
         if url.drivername == "postgresql+psycopg":
             prepare_postgresql(connection)
         return connection
 
     def close(self) -> None:
-        """Let go of all of them."""
-        while self._known:
-            self._known.popitem()[1].close()
+        """Close all pools."""
+        while self._pools:
+            self._pools.popitem()[1].close()
 
 
 def _carry_out(engine: Engine, work: Callable[[Connection], T], statements: Statements) -> T:
@@ -257,8 +270,8 @@ def _unreached(url: URL) -> ExternalFailed:
     )
 
 
-def _over(far: Far, future: asyncio.Future[Any]) -> None:
-    far.waiting -= 1
+def _over(pool: DatabasePool, future: asyncio.Future[Any]) -> None:
+    pool.waiting -= 1
     if not future.cancelled():
         future.exception()  # who waited may have gone
 

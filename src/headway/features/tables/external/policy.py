@@ -1,9 +1,9 @@
 """Allowed external databases: the URL is checked when it is given, the address again at every dial.
 
-A URL comes from a user, and what it says could open a file of ours, a socket of this machine, or a neighbour in its network.
-So a URL may say little; a SQLite file lies in a folder that the operator has named; and an address is public, or one that
-the operator has named, on a port of databases. Names are resolved here and the address that was looked at is the one that is
-dialled. An address that is refused and a name that leads nowhere are one error, which does not tell what there is inside.
+A URL comes from a user, and could open a file of the server, a socket of its machine, or a neighbour in its network. So its
+options are limited; a SQLite file is in a folder that the operator named; and an address is public, or named by the operator,
+on a port of databases. Names are resolved here, and the connection goes to the checked address. A refused address and an
+unknown name are one error, which tells nothing about the inner network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPTIONS: Final[Mapping[str, frozenset[str]]] = {
 PORTS: Final = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
 
 
-class Rules(msgspec.Struct, frozen=True):
+class DatabasePolicy(msgspec.Struct, frozen=True):
     """Policy of the operator."""
 
     hosts: frozenset[tuple[str, int | None]] = frozenset()
@@ -63,8 +63,8 @@ class Rules(msgspec.Struct, frozen=True):
         return (known, None) in self.hosts or (known, port) in self.hosts
 
 
-def parsed(text: str, rules: Rules, own: Iterable[Path] = ()) -> URL:
-    """Return the URL with the driver that we use; raise ExternalRefused with what is wrong with it. Nothing is dialled."""
+def parse_url(text: str, policy: DatabasePolicy, own: Iterable[Path] = ()) -> URL:
+    """Return the URL with its driver, without connecting; raise ExternalRefused with the fault."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415 - an extra, and slow to import
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
@@ -81,52 +81,52 @@ def parsed(text: str, rules: Rules, own: Iterable[Path] = ()) -> URL:
         raise ExternalRefused(f"the URL has the option {unknown[0][:40]!r}; known: {known}")
     url = url.set(drivername=driver)
     if driver == "sqlite":
-        checked_file(url.database or "", rules, own)
+        allowed_file(url.database or "", policy, own)
         return url
     host = url.host or ""
     if not host or "/" in host or "," in host or host.startswith("@"):
         raise ExternalRefused("the URL names one host, and no socket")
     if not url.database:
         raise ExternalRefused("the URL names no database")
-    checked_port(host, port_of(url), rules)
+    check_port(host, port_of(url), policy)
     return url
 
 
 def port_of(url: URL) -> int:
-    """Return the port that the URL names, or that of its kind of database."""
+    """Return the port of the URL, by default that of its kind of database."""
     return url.port or PORTS[url.drivername]
 
 
-def checked_port(host: str, port: int, rules: Rules) -> None:
+def check_port(host: str, port: int, policy: DatabasePolicy) -> None:
     """Raise ExternalRefused for a port that is not allowed."""
-    if port not in rules.ports and not rules.names(host, port):
-        known = ", ".join(map(str, sorted(rules.ports)))
+    if port not in policy.ports and not policy.names(host, port):
+        known = ", ".join(map(str, sorted(policy.ports)))
         raise ExternalRefused(
             f"port {port} is not one that databases are connected to on: {known}; the operator can allow it (external_ports)"
         )
 
 
-def checked_file(text: str, rules: Rules, own: Iterable[Path] = ()) -> Path:
-    """Return where a SQLite file really is; raise ExternalRefused unless that is in an allowed folder."""
+def allowed_file(text: str, policy: DatabasePolicy, own: Iterable[Path] = ()) -> Path:
+    """Return the real path of a SQLite file; raise ExternalRefused unless it is in an allowed folder."""
     if not text or not Path(text).is_absolute():
         raise ExternalRefused("a SQLite file is named by its whole path: sqlite:////srv/data/file.db")
     path = Path(text).resolve()
-    if not any(path.is_relative_to(Path(folder).resolve()) for folder in rules.folders if folder):
+    if not any(path.is_relative_to(Path(folder).resolve()) for folder in policy.folders if folder):
         raise ExternalRefused("SQLite files may only be opened in folders that the operator names (external_folders)")
     if any(path.name.startswith(each.name) and path.parent == each.resolve().parent for each in own):
         raise ExternalRefused("this is the server's own store")
     return path
 
 
-def checked_address(host: str, port: int, rules: Rules) -> str:
-    """Return an address of the host that may be dialled; raise ExternalRefused if there is none."""
-    checked_port(host, port, rules)
+def allowed_address(host: str, port: int, policy: DatabasePolicy) -> str:
+    """Return an allowed address of the host; raise ExternalRefused if there is none."""
+    check_port(host, port, policy)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         found = []
     for _, _, _, _, place in found:
         address = ip_address(str(place[0]).partition("%")[0])
-        if rules.names(host, port) or is_public(address) or within(address, rules.networks):
+        if policy.names(host, port) or is_public(address) or within(address, policy.networks):
             return str(address)
     raise ExternalRefused(f"the host {host[:100]!r} has no public address; the operator can allow it (external_allow)")

@@ -203,14 +203,14 @@ def _named(choices: Iterable[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} others" if len(names) > 20 else "")  # noqa: PLR2004
 
 
-def completed(
+def merge(
     fields: Iterable[Field],
     given: dict[str, Any],
-    was: dict[str, Any],
+    before: dict[str, Any],
     zone: tzinfo,
     wrong: Callable[[Field, str], None],
 ) -> dict[str, Any]:
-    """Return all values of a record after a change; `given` is by field id, `wrong` is called for refused values."""
+    """Return all values of a record after an update; `given` is by field id, `wrong` is called for refused values."""
     values = {}
     for field in fields:
         if field.id in given:
@@ -220,7 +220,7 @@ def completed(
                 wrong(field, str(error))
                 continue
         else:
-            value = was.get(field.id)
+            value = before.get(field.id)
         if value is not None:
             values[field.id] = value
         elif field.required:
