@@ -69,7 +69,7 @@ async def _watched(services, run_id):
 
 ABOUT_A_RUN = {
     "get": lambda services, run: services.runs.get(run),
-    "kept": lambda services, run: services.runs.kept(run),
+    "stored": lambda services, run: services.runs.stored(run),
     "wait": lambda services, run: services.runs.wait(run, 0, lambda run: True),
     "patch": lambda services, run: services.runs.patch(run, PatchRun(name="mine", queue="q", labels={"a": "b"}), None),
     "patch a version": lambda services, run: services.runs.patch(run, PatchRun(name="mine"), 1),
@@ -122,7 +122,7 @@ async def test_a_batch_refuses_parents_of_another_and_starts_the_rest(harness):
     theirs = await harness.start()
     first, second = await two.runs.start_batch(StartBatch(runs=[spec(parent_id=theirs.id), spec()]))
     assert isinstance(first, InvalidInput)
-    assert 2 == (await two.runs.kept(second.run.id)).organisation
+    assert 2 == (await two.runs.stored(second.run.id)).organisation
     assert [] == (await harness.runs.page(RunFilter(parent_id=theirs.id), Page()))[0]
 
 

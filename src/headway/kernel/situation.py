@@ -25,7 +25,7 @@ class CurrentAttempt(msgspec.Struct, frozen=True):
     """Name of the worker; empty if it is another organisation's or forgotten, or if the caller may not see workers."""
     since: int
     """Time of the attempt's start."""
-    standing: WorkerHealth | None
+    health: WorkerHealth | None
     """None if another server receives the worker's heartbeats."""
 
 
@@ -39,8 +39,8 @@ def running(run: Run, task: Task, work: CurrentAttempt, now_ms: int) -> list[Cau
         left = "" if until is None else f": its function has until {moment(until)} to end"
         found.append(Cause("stopping", f"it was asked to stop{_reason(run)}{left}", until=until))
     found.append(_heard(work, now_ms))
-    if work.standing is not None and work.standing.blocked is not None:
-        found.append(_blocked(run, work.standing, now_ms))
+    if work.health is not None and work.health.blocked is not None:
+        found.append(_blocked(run, work.health, now_ms))
     found.append(_progress(run, now_ms))
     if run.state is State.RUNNING and run.deadline_at is not None:
         limit = "" if task.timeout_ms is None else f", by its timeout of {format_ms(task.timeout_ms)}"
@@ -57,19 +57,19 @@ def _worker(work: CurrentAttempt) -> str:
 
 
 def _heard(work: CurrentAttempt, now_ms: int) -> Cause:
-    if work.standing is None:
+    if work.health is None:
         return Cause("heard", _UNHEARD, worker_id=work.worker_id)
-    heard_at = work.standing.heard_at
+    heard_at = work.health.heard_at
     message = f"its worker was last heard from {span((now_ms - heard_at) / 1000)} ago"
-    silent = 2 * (now_ms - heard_at) >= work.standing.lapses_at - heard_at
+    silent = 2 * (now_ms - heard_at) >= work.health.lapses_at - heard_at
     if silent:
-        message += f"; if it stays silent, others get its runs at {moment(work.standing.lapses_at)}"
-    until = work.standing.lapses_at if silent else None
+        message += f"; if it stays silent, others get its runs at {moment(work.health.lapses_at)}"
+    until = work.health.lapses_at if silent else None
     return Cause("heard", message, since=heard_at, until=until, worker_id=work.worker_id)
 
 
-def _blocked(run: Run, standing: WorkerHealth, now_ms: int) -> Cause:
-    blocked = standing.blocked
+def _blocked(run: Run, health: WorkerHealth, now_ms: int) -> Cause:
+    blocked = health.blocked
     assert blocked is not None, "asked by the caller"
     if blocked.run_id == run.id:
         by = "by this run"

@@ -86,7 +86,7 @@ class History:
 
     async def page(self, run_id: str, after: int, size: int, kind: str | None = None) -> tuple[list[Event], bool]:
         """Return a page of events of the run after a number, and whether there are more; raise RunNotFound or RunPurged."""
-        await self._runs.kept(run_id)
+        await self._runs.stored(run_id)
         return await self._store.read.events(run_id, after, size, kind)
 
     async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
@@ -99,12 +99,12 @@ class History:
 
     async def results(self, run_id: str, after: int, size: int) -> tuple[list[Result], bool]:
         """Return a page of published results after a number, and whether there are more; raise RunNotFound or RunPurged."""
-        await self._runs.kept(run_id)
+        await self._runs.stored(run_id)
         return await self._store.read.results(run_id, after, size)
 
     async def newest_result(self, run_id: str) -> Result | None:
         """Return the last published result, or None; raise RunNotFound or RunPurged."""
-        await self._runs.kept(run_id)
+        await self._runs.stored(run_id)
         return await self._store.read.newest_result(run_id)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
@@ -116,7 +116,7 @@ class History:
 
         With `named` false the worker is given by its id only. Raises RunNotFound or RunPurged.
         """
-        run = await self._runs.kept(run_id)
+        run = await self._runs.stored(run_id)
         namespace, now_ms = self._namespace, self._store.clock.now_ms()
         work = await self._work(run)
         if work is not None and not named:
@@ -140,17 +140,17 @@ class History:
             return None
         last, own = tried[-1], self._namespace.organisation
         worker = await self._store.read.worker(last.worker_id)
-        standing = await self._leases.health(last.worker_id, own) if run.state in LEASED else None
+        health = await self._leases.health(last.worker_id, own) if run.state in LEASED else None
         if worker is not None and worker.organisation == own:
             return CurrentAttempt(
-                last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing
+                last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, health
             )
-        if standing is not None and standing.blocked is not None:
-            blocked = standing.blocked
+        if health is not None and health.blocked is not None:
+            blocked = health.blocked
             if blocked.run_id != run.id:
                 blocked = replace(blocked, task="", where="", stack="")
-            standing = replace(standing, blocked=blocked)
-        return CurrentAttempt(last.worker_id, "", last.started_at, standing)
+            health = replace(health, blocked=blocked)
+        return CurrentAttempt(last.worker_id, "", last.started_at, health)
 
     async def _facts(self, run: Run) -> Facts:
         store = self._store

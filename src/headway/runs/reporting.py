@@ -102,7 +102,7 @@ class CheckedReport(msgspec.Struct, frozen=True):
     report: wire.AnyReport
     value: str = "null"
     event: lifecycle.Event | None = None
-    draft: NewRun | None = None
+    child: NewRun | None = None
     refusal: HeadwayError | None = None
     organisation: int = FIRST
     """Organisation of the run that the report was checked for."""
@@ -130,7 +130,7 @@ class ReportProcessor:
     """Checks reports before the transaction, and applies them in it."""
 
     def __init__(self, run_factory: RunFactory, signer: Signer, settings: Settings) -> None:
-        self._drafter = run_factory
+        self._run_factory = run_factory
         self._signer = signer
         self._settings = settings
 
@@ -143,8 +143,8 @@ class ReportProcessor:
         for report in reports:
             if isinstance(report, wire.ChildReport):
                 item = await self._check_child(report, organisation, by)
-                if item.draft is not None and item.draft.run.parent_id:
-                    run_ids.add(item.draft.run.parent_id)
+                if item.child is not None and item.child.run.parent_id:
+                    run_ids.add(item.child.run.parent_id)
             else:
                 item = self.check(report, organisation, by)
             checked.append(item)
@@ -155,11 +155,11 @@ class ReportProcessor:
         """Check the report of a child as `check` does; an input that takes long is validated in a child process."""
         try:
             _check_name(report.name)
-            draft = await self._drafter.draft(_of_child(report), Namespace(organisation), run_type="child")
-            _authorize_child(by, draft, _effects(report))
+            new = await self._run_factory.make(_of_child(report), Namespace(organisation), run_type="child")
+            _authorize_child(by, new, _effects(report))
         except HeadwayError as error:
             return CheckedReport(report, refusal=error, organisation=organisation, by=by)
-        return CheckedReport(report, draft=draft, organisation=organisation, by=by)
+        return CheckedReport(report, child=new, organisation=organisation, by=by)
 
     def check(
         self, report: wire.AnyReport, organisation: int, by: Principal = EVERYBODY, *, shared: bool = False
@@ -182,9 +182,9 @@ class ReportProcessor:
                     return CheckedReport(report, value=_step_failure_value(report))
                 case wire.ChildReport():
                     spec, namespace = _of_child(report), Namespace(organisation)
-                    draft = self._drafter.draft_at_once(spec, namespace, run_type="child", shared_first=shared)
-                    _authorize_child(by, draft, _effects(report))
-                    return CheckedReport(report, draft=draft, organisation=organisation, by=by)
+                    new = self._run_factory.make_at_once(spec, namespace, run_type="child", shared_first=shared)
+                    _authorize_child(by, new, _effects(report))
+                    return CheckedReport(report, child=new, organisation=organisation, by=by)
                 case _:
                     return CheckedReport(report)
         except HeadwayError as error:
@@ -214,7 +214,7 @@ class ReportProcessor:
             case wire.StepFailureReport():
                 _step_failure(uow, run, report, checked.value)
             case wire.ChildReport():
-                return self._child(uow, run, report, checked.draft)
+                return self._child(uow, run, report, checked.child)
             case wire.TokenReport():
                 return wire.Reply(index=0, token=self._signer.seal(TOKEN, f"{run.id} {report.name}"))
             case _:
@@ -234,7 +234,7 @@ class ReportProcessor:
             line["fields"] = report.fields
         change(uow, run, run, "run.log", _encode(line).decode())
 
-    def _child(self, uow: UnitOfWork, run: Run, report: wire.ChildReport, draft: NewRun | None) -> wire.Reply:
+    def _child(self, uow: UnitOfWork, run: Run, report: wire.ChildReport, new: NewRun | None) -> wire.Reply:
         """Start a child once: a child that an earlier attempt started is found by its step."""
         known = uow.step(run.id, report.name)
         if known is not None:
@@ -244,19 +244,19 @@ class ReportProcessor:
             return wire.Reply(index=0, run_id=child_id)
         if run.state is State.STOPPING:
             raise RunStopping
-        assert draft is not None
-        child = self._insert_child(uow, run, report.name, draft)
+        assert new is not None
+        child = self._insert_child(uow, run, report.name, new)
         _step(uow, run, report.name, f'"{child.id}"')
         return wire.Reply(index=0, run_id=child.id)
 
-    def _insert_child(self, uow: UnitOfWork, parent: Run, step: str, draft: NewRun) -> Run:
+    def _insert_child(self, uow: UnitOfWork, parent: Run, step: str, new: NewRun) -> Run:
         """Start the child; in a retry, it continues from the steps of the child that failed in the earlier run."""
-        before = continuing.inherit_child(uow, parent, step, draft.run)
+        before = continuing.inherit_child(uow, parent, step, new.run)
         if before is None:
-            return insert(uow, draft)[0]
+            return insert(uow, new)[0]
         planned = continuing.plan(uow, before)
-        draft = msgspec.structs.replace(draft, run=msgspec.structs.replace(draft.run, previous_id=before.id))
-        child, created = insert(uow, draft)
+        new = msgspec.structs.replace(new, run=msgspec.structs.replace(new.run, previous_id=before.id))
+        child, created = insert(uow, new)
         if created:
             continuing.inherit(uow, before, child, planned)
         return child
@@ -302,12 +302,12 @@ class ApplyReports(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
         return rejected, replies
 
 
-def _authorize_child(by: Principal, draft: NewRun, effects: Iterable[Effect]) -> None:
+def _authorize_child(by: Principal, new: NewRun, effects: Iterable[Effect]) -> None:
     """Raise Forbidden for a child that the worker's key may not start."""
-    effect = lacking_for_child(by, effects, draft.run.queue)
+    effect = lacking_for_child(by, effects, new.run.queue)
     if effect is not None:
-        scope, queue = NEEDS[effect].scope, Namespace.unqualify(draft.run.queue)
-        elsewhere = "" if within(by, draft.run.queue) else f", or a key for the queue {queue[:200]}"
+        scope, queue = NEEDS[effect].scope, Namespace.unqualify(new.run.queue)
+        elsewhere = "" if within(by, new.run.queue) else f", or a key for the queue {queue[:200]}"
         raise Forbidden(f"to {effect} in the queue {queue[:200]} needs the scope {scope}{elsewhere}", scope=scope)
 
 

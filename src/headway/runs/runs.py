@@ -115,10 +115,10 @@ class Runs:
         namespace: Namespace,
     ) -> None:
         self._store = store
-        self._catalog = store.definitions
+        self._definitions = store.definitions
         self._namespace = namespace
         self._organisation = namespace.organisation
-        self._drafter = run_factory
+        self._run_factory = run_factory
         self._ids = ids
         self._signer = signer
         self._settings = settings
@@ -126,17 +126,20 @@ class Runs:
     # -- starting ----------------------------------------------------------------------------------------------------
 
     async def start(self, spec: StartRun, request: RequestKey | None = None, *, run_type: str = "api") -> StartResult:
-        """Start a run; when this returns it is on disk. Raises what `RunFactory.draft` and `insert` raise.
+        """Start a run, or find the run that it duplicates; the run is on disk when this returns.
 
-        `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
+        `run_type` names the surface. With `validate_only` the request is checked and nothing is stored. Raises
+        UnknownTask, TaskInactive, InvalidInput, PayloadTooLarge, MalformedJson, SchemaTooCostly, InputTooCostly,
+        InvalidState for a parent that was stopped, DuplicateRun, IdempotencyKeyReused, Overloaded, and StorageFull on a
+        full disk.
         """
         namespace = self._namespace
-        if self._catalog.shared:
+        if self._definitions.shared:
             await self._store.know(namespace, (spec.task,))
-        draft = await self._drafter.draft(spec, namespace, run_type=run_type)
+        new = await self._run_factory.make(spec, namespace, run_type=run_type)
         if spec.validate_only:
-            return StartResult(namespace.run(draft.run), created=False, replayed=False)
-        command = Start(draft, () if draft.run.parent_id is None else (draft.run.parent_id,))
+            return StartResult(namespace.run(new.run), created=False, replayed=False)
+        command = Start(new, () if new.run.parent_id is None else (new.run.parent_id,))
         made = await self._store.write(command if request is None else KeyedCommand(command, request, namespace))
         if isinstance(made, str):
             return StartResult(await self.get(made), created=False, replayed=True)
@@ -146,32 +149,36 @@ class Runs:
     async def start_batch(
         self, batch: StartBatch, request: RequestKey | None = None
     ) -> list[StartResult | HeadwayError]:
-        """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
+        """Start up to 1,000 runs in one transaction; return a result or an error for each, in their order.
+
+        If the batch is atomic, the first error is raised instead, with its `index`, and no run starts. Otherwise raises
+        IdempotencyKeyReused and StorageFull.
+        """
         namespace = self._namespace
         await self._store.know(namespace, (spec.task for spec in batch.runs))
-        drafts: list[NewRun | HeadwayError] = []
+        items: list[NewRun | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
-                drafts.append(await self._drafter.draft(spec, namespace))
+                items.append(await self._run_factory.make(spec, namespace))
             except HeadwayError as error:
                 if batch.atomic:
                     error.fields["index"] = index
                     raise
-                drafts.append(error)
-        parents = {draft.run.parent_id for draft in drafts if not isinstance(draft, HeadwayError)} - {None}
-        command = StartMany(drafts, batch.atomic, [parent for parent in parents if parent], len(drafts))
-        items = await self._store.write(keyed(command, request, namespace))
+                items.append(error)
+        parents = {new.run.parent_id for new in items if not isinstance(new, HeadwayError)} - {None}
+        command = StartMany(items, batch.atomic, [parent for parent in parents if parent], len(items))
+        results = await self._store.write(keyed(command, request, namespace))
         return [
-            item
-            if isinstance(item, HeadwayError)
-            else await self._replayed(item)
-            if isinstance(item, str)
-            else StartResult(namespace.run(item[0]), item[1], replayed=False)
-            for item in items
+            result
+            if isinstance(result, HeadwayError)
+            else await self._replayed(result)
+            if isinstance(result, str)
+            else StartResult(namespace.run(result[0]), result[1], replayed=False)
+            for result in results
         ]
 
     async def _replayed(self, line: str) -> StartResult | HeadwayError:
-        """Return again what an item was answered with: the run as it is now, or the same error."""
+        """Return the result of an item of an earlier request: the run as it is now, or the same error."""
         if canonical_id(line) is None:
             return error_of(line)
         try:
@@ -179,17 +186,17 @@ class Runs:
         except HeadwayError as error:  # it was removed since
             return error
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------------------------
 
     async def get(self, run_id: str) -> Run:
-        """Return the run; raise RunNotFound, or RunPurged with when and why."""
+        """Return the run; raise RunNotFound, or RunPurged with time and policy of the removal."""
         run = await self._store.read.run(run_id)
         if run is None or run.organisation != self._organisation:
             raise await self._missing(run_id)
         return run if self._organisation == FIRST else self._namespace.run(run)
 
-    async def kept(self, run_id: str) -> Run:
-        """Return the run with its names as they are kept; raise as `get` does."""
+    async def stored(self, run_id: str) -> Run:
+        """Return the run with qualified names; raise RunNotFound or RunPurged."""
         run = await self._store.read.run(run_id)
         if run is None or run.organisation != self._organisation:
             raise await self._missing(run_id)
@@ -204,9 +211,9 @@ class Runs:
         )
 
     async def wait(self, run_id: str, wait_s: float, until: Callable[[Run], bool]) -> Run:
-        """Return the run as soon as `until` says so, or as it is when the time is up. No change is missed.
+        """Return the run as soon as `until` is true of it, or after `wait_s` seconds. No change is missed.
 
-        Only the first read raises Unavailable; after that the wait goes on until something can be read again.
+        The first read raises RunNotFound, RunPurged or Unavailable; later failures are repeated.
         """
         changed = asyncio.Event()
         with self._store.notifier.watching(run_id, changed.set):
@@ -225,12 +232,12 @@ class Runs:
         return run
 
     async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
-        """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
+        """Return a page of runs, which may be short or empty, and the position of the next page, "" after the last."""
         found, after = await self._store.read.page(self._namespace.wanted(wanted), at)
         return [self._namespace.run(run) for run in found], after
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
-        """Return how many runs there are, by group. What the counters know is not counted again."""
+        """Return the number of runs by group: state, task, queue or a label; from the counters where they suffice."""
         namespace = self._namespace
         counts: dict[str, int] = {}
         if wanted == RunFilter() and group_by in ("state", "task", "queue"):

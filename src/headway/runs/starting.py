@@ -46,13 +46,13 @@ class RunFactory:
     def __init__(
         self, definitions: DefinitionCache, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings
     ) -> None:
-        self._catalog = definitions
+        self._definitions = definitions
         self._clock = clock
         self._ids = ids
         self._schemas = schemas
         self._settings = settings
 
-    async def draft(
+    async def make(
         self, spec: StartRun, namespace: Namespace, *, run_type: str = "api", shared_first: bool = False
     ) -> NewRun:
         """Return a new run of the organisation; a costly input is checked in a child process.
@@ -60,14 +60,14 @@ class RunFactory:
         With `shared_first` a shared task goes before the organisation's own task of the same name. Raises UnknownTask,
         TaskInactive, InvalidInput, PayloadTooLarge, MalformedJson, SchemaTooCostly, InputTooCostly or Overloaded.
         """
-        draft, question = self._draft(spec, namespace, run_type, None, shared_first=shared_first)
+        new, question = self._make(spec, namespace, run_type, None, shared_first=shared_first)
         if question is not None:
             await self._schemas.judge(question, namespace.organisation)
         if self._schemas.spent > TOGETHER_MAX:
             await self._schemas.yield_when_busy()
-        return draft
+        return new
 
-    def draft_at_once(
+    def make_at_once(
         self,
         spec: StartRun,
         namespace: Namespace,
@@ -78,17 +78,17 @@ class RunFactory:
     ) -> NewRun:
         """Return a new run, of this task if one is given, without waiting, as in a transaction.
 
-        Raises the errors of `draft`, and InputTooCostly for an input that takes long to check.
+        Raises the errors of `make`, and InputTooCostly for an input that takes long to check.
         """
-        draft, question = self._draft(spec, namespace, run_type, task, shared_first=shared_first)
+        new, question = self._make(spec, namespace, run_type, task, shared_first=shared_first)
         if question is not None:
             raise question.refusal()
-        return draft
+        return new
 
-    def _draft(
+    def _make(
         self, spec: StartRun, namespace: Namespace, run_type: str, task: Task | None, *, shared_first: bool = False
     ) -> tuple[NewRun, Question | None]:
-        task = task or namespace.find(self._catalog.tasks, spec.task, shared_first=shared_first)
+        task = task or namespace.find(self._definitions.tasks, spec.task, shared_first=shared_first)
         if task is None:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
         if not task.active:
@@ -198,21 +198,21 @@ def new_run(
     )
 
 
-def insert(uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool]:
+def insert(uow: UnitOfWork, new: NewRun) -> tuple[Run, bool]:
     """Add the run, or find the run with its dedupe key; return it, and whether it is new.
 
     Raises InvalidInput for an unknown parent, InvalidState for a stopped parent, and DuplicateRun for `on_conflict` "reject"
     or if the duplicate was removed since.
     """
-    run = draft.run
+    run = new.run
     if run.parent_id is not None:
         run = _under_parent(uow, run)
-    if draft.dedupe is not None:
-        first = _first(uow, run, draft)
+    if new.dedupe is not None:
+        first = _first(uow, run, new)
         if first is not None:
             return first, False
     uow.queue(run.queue)
-    uow.insert(run, draft.labels)
+    uow.insert(run, new.labels)
     uow.record(run, "run.state", f'{{"state":"{run.state}","cause":"created","run_type":"{run.run_type}"}}')
     return run, True
 
@@ -229,9 +229,9 @@ def _under_parent(uow: UnitOfWork, run: Run) -> Run:
     return replace(run, root_id=parent.root_id)
 
 
-def _first(uow: UnitOfWork, run: Run, draft: NewRun) -> Run | None:
+def _first(uow: UnitOfWork, run: Run, new: NewRun) -> Run | None:
     """Return the run that has the dedupe key, after applying `on_conflict` to it; else take the key and return None."""
-    dedupe = draft.dedupe
+    dedupe = new.dedupe
     assert dedupe is not None
     uow.flush()  # an earlier start of the same transaction may have taken the key
     was = ""
@@ -250,20 +250,20 @@ def _first(uow: UnitOfWork, run: Run, draft: NewRun) -> Run | None:
                     terminate(uow, first, because, None, cascade=True)
                 break
             case "debounce" if first is not None and may_debounce(first):
-                _take_key(uow, first.id, draft, was)
-                return _debounced(uow, first, run, draft.ttl_ms or 0)
+                _take_key(uow, first.id, new, was)
+                return _debounced(uow, first, run, new.ttl_ms or 0)
         if first is None:
             raise DuplicateRun(f"run {run_id}, which was removed since, had the dedupe key", run_id=run_id)
         return first
-    _take_key(uow, run.id, draft, was)
+    _take_key(uow, run.id, new, was)
     return None
 
 
-def _take_key(uow: UnitOfWork, run_id: str, draft: NewRun, was: str) -> None:
-    dedupe = draft.dedupe
+def _take_key(uow: UnitOfWork, run_id: str, new: NewRun, was: str) -> None:
+    dedupe = new.dedupe
     assert dedupe is not None
-    until = None if draft.ttl_ms is None else uow.now_ms + draft.ttl_ms
-    run = draft.run
+    until = None if new.ttl_ms is None else uow.now_ms + new.ttl_ms
+    run = new.run
     key = {"task": run.task, "key": Namespace(run.organisation).qualify(dedupe.key), "was": was}
     uow.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
 
@@ -325,13 +325,13 @@ def _line(item: tuple[Run, bool] | HeadwayError | str) -> str:
 class Start(Repeatable[tuple[Run, bool] | str]):
     """Start of a run; the result is the run and whether it is new, or the id of an earlier request's run."""
 
-    draft: NewRun
+    new: NewRun
     run_ids: tuple[str, ...]
     grows = True
 
     def apply(self, uow: UnitOfWork) -> tuple[Run, bool]:
         """Insert the run, or find the run with its dedupe key; see `insert`."""
-        return insert(uow, self.draft)
+        return insert(uow, self.new)
 
     def lines(self, result: tuple[Run, bool] | str) -> list[str]:
         """Return the id."""
@@ -347,7 +347,7 @@ class Start(Repeatable[tuple[Run, bool] | str]):
 class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
     """Start of a batch; the results are those of `Start`, errors, or the lines of an earlier request."""
 
-    drafts: list[NewRun | HeadwayError]
+    items: list[NewRun | HeadwayError]
     atomic: bool
     run_ids: list[str]
     weight: int
@@ -355,11 +355,11 @@ class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
 
     def apply(self, uow: UnitOfWork) -> list[tuple[Run, bool] | HeadwayError | str]:
         """Insert the runs in order; raise the first error if the batch is atomic."""
-        return [draft if isinstance(draft, HeadwayError) else self._one(uow, draft) for draft in self.drafts]
+        return [new if isinstance(new, HeadwayError) else self._one(uow, new) for new in self.items]
 
-    def _one(self, uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool] | HeadwayError:
+    def _one(self, uow: UnitOfWork, new: NewRun) -> tuple[Run, bool] | HeadwayError:
         try:
-            return insert(uow, draft)
+            return insert(uow, new)
         except HeadwayError as error:
             if self.atomic:
                 raise

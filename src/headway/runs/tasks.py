@@ -1,4 +1,4 @@
-"""Tasks and queues: list, look, switch on and off, stop everything of one."""
+"""Tasks and queues of one organisation: read, activate, pause, limit, and stop all runs of a task."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def _find(namespace: Namespace, tasks: Mapping[str, Task], name: str) -> Task:
 
 
 class Tasks:
-    """Every verb on the tasks that an organisation may start: its own, and those shared with all."""
+    """Operations on the tasks that an organisation may start: its own and shared ones."""
 
     def __init__(self, store: Store, namespace: Namespace) -> None:
         self._store = store
         self._namespace = namespace
 
     def list(self) -> list[Task]:
-        """Return all tasks, by name; one of the organisation's own stands for a shared one of the same name."""
+        """Return all tasks, by name; an own task hides a shared task of the same name."""
         found: dict[str, Task] = {}
         for task in self._store.definitions.tasks.values():
             if self._namespace.owns(task.name):
@@ -101,7 +101,7 @@ class Tasks:
         return self._namespace.task(_find(self._namespace, self._store.definitions.tasks, name))
 
     def title(self, name: str) -> str:
-        """Return the title of a task; its name, if it has no title or does not exist any more."""
+        """Return the title of a task, or its name if it has no title or was removed."""
         task = self._namespace.find(self._store.definitions.tasks, name)
         return (task.title if task is not None else "") or name
 
@@ -110,16 +110,16 @@ class Tasks:
         return self._store.counters.by_state(self._namespace, tasks=self._namespace.tasks(name))
 
     async def activate(self, name: str, *, active: bool) -> Task:
-        """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
+        """Activate or deactivate a task and return it; queued runs of an inactive task wait, running ones go on.
 
-        A task that is shared with the organisation is not its own to switch: that raises Forbidden.
+        Raises TaskNotFound, and Forbidden for a task that another organisation shares.
         """
         return self._namespace.task(await self._store.write(_Activate(self._namespace, name, active)))
 
     async def terminate(self, name: str, how: TerminateTask) -> int:
-        """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits.
+        """Ask the organisation's unfinished runs of the task to stop, in chunks; return their number.
 
-        Of a shared task these are the organisation's own runs.
+        Raises TaskNotFound, and InvalidInput for a grace that is no duration.
         """
         self.get(name)
         grace_ms = None if how.grace is None else duration(how.grace, "/grace")
@@ -135,7 +135,7 @@ class Tasks:
 
 
 class Queues:
-    """Every verb on the queues of an organisation."""
+    """Operations on the queues of an organisation."""
 
     def __init__(self, store: Store, namespace: Namespace) -> None:
         self._store = store
@@ -158,18 +158,18 @@ class Queues:
         return self._store.counters.by_state(self._namespace, queue=self._namespace.qualify(name))
 
     async def oldest(self, name: str) -> int | None:
-        """Return since when the queue's oldest ready run has been due."""
+        """Return the time at which the oldest ready run of the queue became due (milliseconds UTC), or None."""
         stored = self._namespace.qualify(name)
         tasks = [task for queue, task in self._store.counters.lanes_with_work if queue == stored]
         return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
     async def pause(self, name: str, *, paused: bool) -> Queue:
-        """Let nothing start from the queue, or let it start again. What runs goes on."""
+        """Pause the queue, or end the pause; running runs go on. Raises QueueNotFound."""
         self.get(name)
         return await self._change(name, lambda queue: replace(queue, paused=int(paused)))
 
     async def limit(self, name: str, concurrency: int | UnsetType | None) -> Queue:
-        """Say how many runs of the queue may run at once; None lifts the limit, UNSET leaves it. Creates the queue."""
+        """Limit the number of the queue's running runs; None removes the limit, UNSET leaves it. Creates the queue."""
         if concurrency is UNSET:
             return await self._change(name, lambda queue: queue)
         return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))

@@ -177,7 +177,7 @@ def waiting_out(run: Run, causes: Iterable[Cause], work: CurrentAttempt | None) 
 
 
 def _work_out(work: CurrentAttempt) -> wire.WaitingWorker:
-    heard_at = None if work.standing is None else to_text(work.standing.heard_at)
+    heard_at = None if work.health is None else to_text(work.health.heard_at)
     return wire.WaitingWorker(id=work.worker_id, name=work.worker or None, heard_at=heard_at)
 
 
@@ -243,7 +243,7 @@ def blocked_out(blocked: LoopBlock) -> BlockedOut:
     )
 
 
-def worker_out(worker: Worker, leases: int, lease_ms: int, standing: WorkerHealth | None = None) -> WorkerOut:
+def worker_out(worker: Worker, leases: int, lease_ms: int, health: WorkerHealth | None = None) -> WorkerOut:
     """Return a worker's struct; its heartbeat interval is a third of its lease."""
     return WorkerOut(
         id=worker.id,
@@ -260,7 +260,7 @@ def worker_out(worker: Worker, leases: int, lease_ms: int, standing: WorkerHealt
         heard_at=to_text(worker.heard_at),
         lease_ms=lease_ms,
         heartbeat_ms=max(1, lease_ms // 3),
-        blocked=None if standing is None or standing.blocked is None else blocked_out(standing.blocked),
+        blocked=None if health is None or health.blocked is None else blocked_out(health.blocked),
         url=f"/v1/workers/{worker.id}",
     )
 

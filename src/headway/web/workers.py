@@ -44,8 +44,8 @@ async def _check(call: Call, worker_id: str) -> None:
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
     leases = await call.service.workers.leases(worker.id)
-    standing = await call.service.workers.health(worker.id)
-    return present.worker_out(worker, leases, call.server.settings.lease_ms, standing)
+    health = await call.service.workers.health(worker.id)
+    return present.worker_out(worker, leases, call.server.settings.lease_ms, health)
 
 
 async def list_workers(call: Call) -> Reply:

@@ -168,7 +168,7 @@ class _Pages:
         spec = StartRun(task=action.task, input=body, labels=labels)
         try:
             job.starts.append(
-                await self._service.run_factory.draft(spec, self._run.services.namespace, run_type="record")
+                await self._service.run_factory.make(spec, self._run.services.namespace, run_type="record")
             )
         except HeadwayError as error:
             job.fail(index, error.code, error.detail)

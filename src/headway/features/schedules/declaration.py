@@ -62,7 +62,7 @@ class ScheduleDeclarations:
                     raise invalid("/name", f"{spec.name!r} is declared twice")
                 fields = said(spec, self._settings)
                 schedule = checked(Schedule(id="", organisation=namespace.organisation, **fields))  # type: ignore[arg-type]
-                self._scheduler.drafted(schedule, schedule.labels, replace(task, active=True))
+                self._scheduler.new_run(schedule, schedule.labels, replace(task, active=True))
                 await self._schemas.yield_when_busy()
             except HeadwayError as error:
                 raise _at(error, index) from None

@@ -74,7 +74,7 @@ class Scheduler:
 
     def __init__(self, store: Store, run_factory: RunFactory) -> None:
         self._store = store
-        self._drafter = run_factory
+        self._run_factory = run_factory
         self.decided: Counter[tuple[str, str]] = Counter()
         """(outcome, why) → number of slots, since this server began."""
         store.events.subscribe(SlotsDecided, self._count)
@@ -183,10 +183,10 @@ class Scheduler:
         return slots
 
     def _slot_run(self, uow: UnitOfWork, schedule: Schedule, decision: SlotDecision) -> Run:
-        draft = self.draft(uow, schedule, decision.nominal, run_at(schedule, decision.nominal))
-        return self.start(uow, schedule, draft, decision.action)
+        new = self.new_slot_run(uow, schedule, decision.nominal, run_at(schedule, decision.nominal))
+        return self.start(uow, schedule, new, decision.action)
 
-    def draft(self, uow: UnitOfWork, schedule: Schedule, nominal: int | None = None, at: int = 0) -> NewRun:
+    def new_slot_run(self, uow: UnitOfWork, schedule: Schedule, nominal: int | None = None, at: int = 0) -> NewRun:
         """Return the run of a slot, checked; raise UnknownTask, TaskInactive or InvalidInput, changing nothing."""
         namespace = Namespace(schedule.organisation)
         task = namespace.find(uow.tasks, schedule.task)
@@ -194,9 +194,9 @@ class Scheduler:
             now = {name: known for name in namespace.tasks(schedule.task) if (known := uow.task_now(name)) is not None}
             task = namespace.find(now, schedule.task)
         labels = schedule.labels if nominal is None else schedule.labels | {SLOT_LABEL: to_text(nominal)}
-        return self.drafted(schedule, labels, task, at if at > uow.now_ms else None)
+        return self.new_run(schedule, labels, task, at if at > uow.now_ms else None)
 
-    def drafted(
+    def new_run(
         self, schedule: Schedule, labels: dict[str, str], task: Task | None = None, at: int | None = None
     ) -> NewRun:
         """Return a run of the schedule, checked."""
@@ -211,9 +211,9 @@ class Scheduler:
             max_attempts=schedule.max_attempts,
             run_at=None if at is None else to_text(at),
         )
-        return self._drafter.draft_at_once(spec, Namespace(schedule.organisation), run_type=RUN_TYPE, task=task)
+        return self._run_factory.make_at_once(spec, Namespace(schedule.organisation), run_type=RUN_TYPE, task=task)
 
-    def start(self, uow: UnitOfWork, schedule: Schedule, draft: NewRun, action: Action, **told: str) -> Run:
+    def start(self, uow: UnitOfWork, schedule: Schedule, new: NewRun, action: Action, **told: str) -> Run:
         """Start a run of the schedule; stop the others first, or let it wait for them, as the action says.
 
         One that others are stopped for waits until they have stopped: they never run side by side.
@@ -223,12 +223,12 @@ class Scheduler:
             for run in kept.find_unfinished(uow, schedule.id, AT_ONCE):
                 stopping.terminate(uow, run, _REPLACED, None, cascade=True)
             behind = kept.lock_unfinished(uow, schedule.id) > 0
-        run = replace(draft.run, schedule_id=schedule.id)
+        run = replace(new.run, schedule_id=schedule.id)
         uow.queue(run.queue)
-        uow.insert(run, draft.labels)
+        uow.insert(run, new.labels)
         line = {"state": run.state, "cause": "created", "run_type": RUN_TYPE, "schedule_id": schedule.id} | told
-        if SLOT_LABEL in draft.labels:
-            line["slot"] = draft.labels[SLOT_LABEL]
+        if SLOT_LABEL in new.labels:
+            line["slot"] = new.labels[SLOT_LABEL]
         uow.record(run, "run.state", _encode(line).decode())
         if behind:
             uow.flush()  # a claim of this very transaction must not take it as it was born

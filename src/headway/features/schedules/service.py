@@ -126,12 +126,12 @@ class TriggerSchedule(Repeatable[Run]):
         how, schedule = self.how, _load(uow, self.organisation, self.named, None)
         if how.overlap is not None:
             schedule = replace(schedule, overlap=Overlap(how.overlap))
-        draft = self.scheduler.draft(uow, schedule)
+        new = self.scheduler.new_slot_run(uow, schedule)
         decision = decide_trigger(schedule, uow.now_ms, self.scheduler.unfinished(uow, schedule))
         if decision.action is Action.SKIP:
             raise ScheduleBusy
         detail = {name: text for name, text in (("reason", how.reason), ("actor", how.actor)) if text}
-        return self.scheduler.start(uow, schedule, draft, decision.action, **detail)
+        return self.scheduler.start(uow, schedule, new, decision.action, **detail)
 
     def lines(self, result: Run) -> list[str]:
         """Return the id."""
@@ -185,12 +185,12 @@ class Backfill(Repeatable[list[PastSlot]]):
         asked = self.asked
         if asked.dry_run:
             return [PastSlot(schedule.id, slot, None, Outcome.MISSED, FILLED, "", None, uow.now_ms) for slot in wanted]
-        drafts = [self.scheduler.draft(uow, schedule, slot) for slot in wanted]
+        new_runs = [self.scheduler.new_slot_run(uow, schedule, slot) for slot in wanted]
         beside = asked.overlap == "allow" or (asked.overlap is None and schedule.overlap is Overlap.ALLOW)
         waits = not beside and kept.lock_unfinished(uow, schedule.id) > 0
         slots = []
-        for slot, draft in zip(wanted, drafts, strict=True):
-            run = self.scheduler.start(uow, schedule, draft, Action.QUEUE if waits else Action.RUN)
+        for slot, new in zip(wanted, new_runs, strict=True):
+            run = self.scheduler.start(uow, schedule, new, Action.QUEUE if waits else Action.RUN)
             waits = not beside
             message = "it was back-filled"
             slots.append(PastSlot(schedule.id, slot, None, Outcome.RAN, FILLED, message, run.id, uow.now_ms))
@@ -253,7 +253,7 @@ class Schedules:
         schedule = checked(schedule)
         task = self._namespace.find(self._store.definitions.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
-        self._scheduler.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
+        self._scheduler.new_run(schedule, schedule.labels, None if task is None else replace(task, active=True))
         return schedule
 
     # -- looking -----------------------------------------------------------------------------------------------------
