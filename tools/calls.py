@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, Self
 import headway
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.access.access import Access
 from headway.ids import Signer
 from headway.runs.service import Service
 from headway.server import FEATURES, NATIVE_SURFACE
@@ -128,7 +129,7 @@ class Server:
 async def _traced() -> dict[str, list[Call]]:
     server = Server()
     server.service.store.start()
-    await server.service.access.load()
+    await server.service.part(Access).load()
     worker = (await server.ask("POST", "/v1/workers", {"name": "w", "tasks": [{"name": "noop"}]}))["id"]
     for _ in range(WARM):
         calls: dict[str, list[Call]] = {}

@@ -7,6 +7,7 @@ from typing import Final
 
 from headway.actions import exporting, importing
 from headway.feature import Feature
+from headway.features.access.feature import ACCESS
 from headway.features.record_tasks.feature import RECORD_TASKS
 from headway.features.schedules.feature import SCHEDULES
 from headway.features.tables.feature import TABLES
@@ -19,13 +20,12 @@ from headway.runs.loops.rescuer import Rescuer
 from headway.runs.loops.server_heartbeat import ServerHeartbeat
 from headway.runs.loops.stager import Stager
 from headway.runs.loops.timekeeper import Timekeeper
-from headway.runs.loops.usage_flusher import UsageFlusher
 from headway.runs.servers import SERVER_HEARTBEAT_MS
 from headway.runs.service import Service
 from headway.web import routes
 from headway.web.route import Route
 
-FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES, TABLES, RECORD_TASKS)
+FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES, TABLES, RECORD_TASKS, ACCESS)
 _ROUTES: Final[tuple[Route, ...]] = tuple(route for feature in FEATURES for route in feature.routes)
 ROUTES: Final = (*routes.ROUTES, *_ROUTES)
 NATIVE_SURFACE: Final = routes.native(_ROUTES)
@@ -58,7 +58,6 @@ def begin_loops(service: Service) -> list[Loop]:
         Loop(Rescuer(service)),
         Loop(Pruner(service), longest_s=EVERY_MS / 1000),
         *(Loop(make(service)) for feature in FEATURES for make in feature.loops),
-        Loop(UsageFlusher(service)),
     ]
     if service.store.peers is not None:
         # Others take it for gone before a longer wait is over.

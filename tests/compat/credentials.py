@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.features.access import keytext
+from headway.protocol import keytext
 
 
 def three(party, text=None):

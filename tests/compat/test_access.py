@@ -13,9 +13,9 @@ from tests.web.kit import NOBODY, OTHERS
 from headway.compat.cloudcoin.routes import TaskQuery
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
-from headway.features.access import keytext
-from headway.features.access.rules import MINUTE_MS
 from headway.logs import OneLine
+from headway.protocol import keytext
+from headway.web.ratelimits import MINUTE_MS
 from headway.web.surface import mount
 
 RUN = "/api/v1/tasks/run/backup"

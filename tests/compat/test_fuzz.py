@@ -16,6 +16,7 @@ from tests.web.fuzzing import so_many
 from tests.web.kit import EVERY_SURFACE, Server, from_here, routes_of
 
 from headway.clock import ManualClock
+from headway.features.access.access import Access
 from headway.ids import canonical_id
 from headway.protocol import runs as wire
 from headway.store.store import Store
@@ -32,7 +33,7 @@ def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
     async def prepare() -> dict[str, str]:
         server.store.start()
         await server.service.servers.join()
-        await server.service.access.load()
+        await server.service.part(Access).load()
         await server.declare("backup", "fix")
         starts = [await server.service.of(1).runs.start(wire.StartRun(task="backup")) for _ in range(3)]
         (lease, *_) = await server.claim()

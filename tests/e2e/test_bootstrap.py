@@ -11,7 +11,7 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
-from headway.features.access import keytext
+from headway.protocol import keytext
 
 
 @pytest.fixture

@@ -6,16 +6,12 @@ from msgspec.structs import replace
 
 from headway.features.access.model import AuditEvent, Key, Secret, User
 from headway.features.access.rules import (
-    DAY_MS,
-    MINUTE_MS,
     Head,
-    Window,
     breaks,
     chained,
     fault,
     is_live,
     rotated,
-    spent,
 )
 from headway.kernel.authority import EVERYBODY, GRANTABLE, OPERATING, READING, Principal
 from headway.kernel.organisation import Organisation
@@ -33,6 +29,7 @@ from headway.kernel.permissions import (
     of_task,
 )
 from headway.kernel.task import Task
+from headway.web.ratelimits import DAY_MS, MINUTE_MS, Window, spent
 
 NOW = 1_800_000_000_000
 KEY = Key("k", 1, None, "n", "[]", None, None, None, 0, None, None, None)

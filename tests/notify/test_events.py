@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from headway.notify.events import AccessChanged, CommitEvent, Dispatcher, RunDue, StopRequested, Timer
+from headway.features.access.store import AccessChanged
+from headway.notify.events import CommitEvent, Dispatcher, RunDue, StopRequested, Timer
 from headway.notify.message import BYTES_MAX, messages, read
 
 

@@ -8,12 +8,14 @@ from tests.web.access_kit import ALL, bearer
 from tests.web.kit import exchange
 
 from headway.errors import Unauthenticated
-from headway.features.access import keytext
-from headway.features.access.rules import DAY_MS, MINUTE_MS
+from headway.features.access.access import Access
+from headway.features.access.keys import Keys
 from headway.kernel.authority import EVERYBODY, Origin
+from headway.protocol import keytext
 from headway.protocol.access import CreateKey, PatchKey
 from headway.server import NATIVE_SURFACE
 from headway.web.asgi import Api
+from headway.web.ratelimits import DAY_MS, MINUTE_MS
 
 WITHIN_S = 5
 
@@ -21,9 +23,9 @@ WITHIN_S = 5
 async def known(pair, **fields):
     """A key that both servers know; its id and text."""
     for harness in (pair.a, pair.b):
-        await harness.service.access.load()
+        await harness.service.part(Access).load()
     asked = CreateKey(name="k", scopes=ALL, **fields)
-    issued = await pair.a.service.of(1).keys.create(asked, EVERYBODY, Origin())
+    issued = await pair.a.service.of(1).get(Keys).create(asked, EVERYBODY, Origin())
     text = str(issued.text)
     await soon(lambda: lets_in(pair.b, text), WITHIN_S)
     return issued.entry.key.id, text
@@ -31,7 +33,7 @@ async def known(pair, **fields):
 
 async def lets_in(harness, text):
     try:
-        return harness.service.access.admit(keytext.read(text)).key_id
+        return harness.service.part(Access).authenticate(keytext.read(text)).key_id
     except Unauthenticated:
         return False
 
@@ -43,7 +45,7 @@ async def shuts_out(harness, text):
 async def test_a_key_that_one_server_has_made_is_taken_at_the_other(pair):
     key_id, text = await known(pair)
     assert await lets_in(pair.b, text) == key_id
-    assert pair.b.service.access.directory.locked
+    assert pair.b.service.part(Access).directory.locked
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -57,9 +59,9 @@ async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_i
     if not told:
         pair.a.store.peers.messages = lambda announced: []
         pair.a.store.writer._messages = lambda announced: []
-    await pair.a.service.of(1).keys.revoke(key_id, EVERYBODY, Origin())
+    await pair.a.service.of(1).get(Keys).revoke(key_id, EVERYBODY, Origin())
     if not told:  # the message was lost: the next look finds it
-        await pair.b.service.access.tick()
+        await pair.b.service.part(Access).tick()
     async with asyncio.timeout(WITHIN_S):
         answer = await streaming
     assert answer.body.endswith(b"event: reconnect\ndata: {}\n\n")
@@ -68,21 +70,21 @@ async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_i
 
 async def test_what_is_used_at_one_server_is_not_left_at_the_other(pair):
     _, text = await known(pair, per_minute=10, per_day=10)
-    mine = [harness.service.access.admit(keytext.read(text)).windows for harness in (pair.a, pair.b)]
+    mine = [harness.service.part(Access).authenticate(keytext.read(text)).rates.windows for harness in (pair.a, pair.b)]
     now_ms = pair.a.clock.now_ms()
     for window in mine[0][:2]:
         window.left(now_ms)
         window.mine += 4
     for _ in range(2):
         for harness in (pair.a, pair.b):
-            await harness.service.access.tick()
+            await harness.service.part(Access).tick()
     assert [window.left(pair.b.clock.now_ms()) for window in mine[1][:2]] == [6, 6]
     assert [window.period for window in mine[1][:2]] == [MINUTE_MS, DAY_MS]
 
 
 async def test_two_servers_that_write_at_once_make_one_chain(pair):
     await known(pair)
-    audits = [harness.service.access.audit for harness in (pair.a, pair.b)]
+    audits = [harness.service.part(Access).audit for harness in (pair.a, pair.b)]
     await asyncio.gather(
         *(audit.append(Origin(), "run.terminate", str(n), "done") for n in range(40) for audit in audits)
     )
@@ -93,14 +95,14 @@ async def test_two_servers_that_write_at_once_make_one_chain(pair):
 
 async def test_two_servers_that_change_keys_at_once_lose_neither_change(pair):
     key_id, _ = await known(pair)
-    keys = [harness.service.of(1).keys for harness in (pair.a, pair.b)]
+    keys = [harness.service.of(1).get(Keys) for harness in (pair.a, pair.b)]
     for turn in range(10):
         changes = (PatchKey(name=f"n{turn}"), PatchKey(per_day=turn + 1))
         await asyncio.gather(
             *(mine.patch(key_id, change, EVERYBODY, Origin()) for mine, change in zip(keys, changes, strict=True))
         )
         for harness in (pair.a, pair.b):
-            await harness.service.access.refresh()
+            await harness.service.part(Access).refresh()
         for mine in keys:
             key = mine.get(key_id).key
             assert (key.name, key.per_day) == (f"n{turn}", turn + 1)

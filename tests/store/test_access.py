@@ -6,10 +6,13 @@ import pytest
 from msgspec.structs import astuple, replace
 from tests.commands import FunctionCommand
 
+from headway.features.access.access import Access
 from headway.features.access.audit import Audit
+from headway.features.access.keys import Keys
 from headway.features.access.model import AuditEvent
 from headway.features.access.rules import Head, chained
-from headway.features.access.store import append
+from headway.features.access.store import append_lines
+from headway.features.access.users import Users
 from headway.ids import Signer
 from headway.kernel.authority import EVERYBODY, Origin
 from headway.protocol.access import CreateKey, CreateUser
@@ -34,12 +37,12 @@ TAMPERED = {
 
 async def logged(harness):
     """A key of a user, and five lines in the log."""
-    await harness.service.access.load()
+    await harness.service.part(Access).load()
     services = harness.service.of(1)
-    user = await services.users.create(CreateUser(name="Ada"), Origin())
-    await services.keys.create(CreateKey(name="k", scopes=["key:admin"], user_id=user.id), EVERYBODY, Origin())
+    user = await services.get(Users).create(CreateUser(name="Ada"), Origin())
+    await services.get(Keys).create(CreateKey(name="k", scopes=["key:admin"], user_id=user.id), EVERYBODY, Origin())
     for number in range(3):
-        await harness.service.access.audit.append(Origin(), "run.terminate", str(number), "done")
+        await harness.service.part(Access).audit.append(Origin(), "run.terminate", str(number), "done")
 
 
 @pytest.mark.parametrize("damage", TAMPERED)
@@ -84,12 +87,12 @@ async def test_a_log_that_was_emptied_with_its_end_is_missed_by_what_was_made(ha
 
 async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_missed_by_what_was_changed_since(harness):
     await logged(harness)
-    signer, audit = harness.service.signer, harness.service.access.audit
+    signer, audit = harness.service.signer, harness.service.part(Access).audit
     await audit.seal()
     older, _ = await audit.page(0, 0, 100)
     facts = dict(harness.sql("SELECT name, value FROM store WHERE name IN ('audit', 'audit_seal')"))
-    key = harness.service.of(1).keys.list()[0].key
-    await harness.service.of(1).keys.revoke(key.id, EVERYBODY, Origin())
+    key = harness.service.of(1).get(Keys).list()[0].key
+    await harness.service.of(1).get(Keys).revoke(key.id, EVERYBODY, Origin())
     await audit.seal()
     assert harness.wrong_with(signer) == []
     write_anew(harness, older)
@@ -112,7 +115,7 @@ async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_misse
 )
 async def test_a_log_that_was_written_anew_is_missed_by_its_seal(harness, kept, seal, told):
     await logged(harness)
-    signer, audit = harness.service.signer, harness.service.access.audit
+    signer, audit = harness.service.signer, harness.service.part(Access).audit
     await audit.seal()
     assert harness.wrong_with(signer) == []
     lines, _ = await audit.page(0, 0, 100)
@@ -130,7 +133,7 @@ async def test_a_log_that_was_written_anew_is_missed_by_its_seal(harness, kept, 
 
 async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(harness, caplog):
     await logged(harness)
-    signer, audit = harness.service.signer, harness.service.access.audit
+    signer, audit = harness.service.signer, harness.service.part(Access).audit
     await audit.seal()
     lines, _ = await audit.page(0, 0, 100)
     write_anew(harness, [replace(line, actor="eve") for line in lines])
@@ -143,7 +146,7 @@ async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(ha
 
 async def test_a_log_that_lost_its_seal_is_sealed_again_and_that_stands_in_it(harness):
     await logged(harness)
-    signer, audit = harness.service.signer, harness.service.access.audit
+    signer, audit = harness.service.signer, harness.service.part(Access).audit
     harness.sql("DELETE FROM store WHERE name = 'audit_seal'")
     await audit.seal()
     await audit.seal()
@@ -160,7 +163,7 @@ async def test_a_log_that_lost_its_seal_is_sealed_again_and_that_stands_in_it(ha
 
 async def test_sealing_writes_nothing_when_nothing_is_new(harness):
     await logged(harness)
-    audit = harness.service.access.audit
+    audit = harness.service.part(Access).audit
     await audit.seal()
     before = harness.dump()
     await audit.seal()
@@ -170,7 +173,7 @@ async def test_sealing_writes_nothing_when_nothing_is_new(harness):
 async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(harness):
     """Whoever writes with the database's rights can make a line that fits; what was read of the log before tells it."""
     await logged(harness)
-    before, _ = await harness.service.access.audit.page(0, 0, 10)
+    before, _ = await harness.service.part(Access).audit.page(0, 0, 10)
     event = AuditEvent(5, 1, 1, "eve", "", "", "", "key.revoke", "x", "done", "", "")
     forged = chained(event, before[3].hash)
     harness.sql(f"UPDATE audit_events SET actor = 'eve', hash = '{forged.hash}' WHERE number = 5")
@@ -182,15 +185,15 @@ async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(harness):
     await logged(harness)
 
     def work(uow):
-        append(uow.database, [replace(AuditEvent(*[0] * 3, *[""] * 9), number=0)])
+        append_lines(uow.database, [replace(AuditEvent(*[0] * 3, *[""] * 9), number=0)])
         uow.changes += 1
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         await harness.store.write(FunctionCommand(work))
     assert harness.wrong() == []
-    await harness.service.access.audit.append(Origin(), "run.terminate", "x", "done")
-    found, _ = await harness.service.access.audit.page(0, 0, 10)
+    await harness.service.part(Access).audit.append(Origin(), "run.terminate", "x", "done")
+    found, _ = await harness.service.part(Access).audit.page(0, 0, 10)
     assert [event.number for event in found] == [1, 2, 3, 4, 5, 6]
     assert Head(6, found[-1].hash).number == 6
 
@@ -198,14 +201,14 @@ async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(harness):
 async def test_the_doctor_looks_at_the_seal_with_the_secret_that_it_finds(disk, monkeypatch):
     monkeypatch.setenv("HEADWAY_SECRET", disk.service.signer.secret.decode())
     await logged(disk)
-    await disk.service.access.audit.seal()
+    await disk.service.part(Access).audit.seal()
     url = disk.path if disk.postgres else f"sqlite:///{disk.path}"
 
     def told():
         return [finding.message for finding in doctor(url, verify=True) if finding.name == "verify"]
 
     assert told() == ["every row agrees with every other"]
-    lines, _ = await disk.service.access.audit.page(0, 0, 100)
+    lines, _ = await disk.service.part(Access).audit.page(0, 0, 100)
     write_anew(disk, [replace(line, actor="eve") for line in lines])
     assert "the log was written anew" in told()[0]
     monkeypatch.setenv("HEADWAY_SECRET", "another " * 8)

@@ -12,6 +12,7 @@ from tests.running import of_sqlite
 from tests.store.faulty import faulty_world
 
 from headway.errors import StorageBusy
+from headway.features.access.access import Access
 from headway.server import NATIVE_SURFACE
 from headway.store.database import DatabaseLocked
 from headway.web.asgi import Api
@@ -59,7 +60,7 @@ async def test_a_read_that_finds_the_database_locked_is_a_503(disk):
         def rows(self, name, /, **binds):
             raise DatabaseLocked("database is locked")
 
-    await disk.service.access.load()
+    await disk.service.part(Access).load()
     api = Api(disk.service, (NATIVE_SURFACE,))
     near, disk.store.read.near = disk.store.read.near, Locked()
     sent = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headway.features.access import keytext
 from headway.kernel.authority import GRANTABLE, OPERATING
+from headway.protocol import keytext
 
 ALL = [str(scope) for scope in GRANTABLE]
 OURS = [str(scope) for scope in GRANTABLE if scope not in OPERATING]

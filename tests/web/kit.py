@@ -13,6 +13,7 @@ import msgspec
 
 from headway.clock import ManualClock
 from headway.config import Settings
+from headway.features.access.access import Access
 from headway.ids import Signer
 from headway.protocol import workers as wire
 from headway.runs.service import Service
@@ -146,7 +147,7 @@ async def serving(
     server = Server(store, speaks, features, **settings)
     server.store.start()
     await server.service.servers.join()
-    await server.service.access.load()
+    await server.service.part(Access).load()
     await server.declare(*(tasks or ("backup",)))
     try:
         yield server

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.access.access import Access
 from headway.ids import Signer
 from headway.protocol import workers as wire
 from headway.runs.service import Service
@@ -51,7 +52,7 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
     store.start()
     service = Service(store, Signer(b"x" * 32), settings, features=FEATURES)
     await service.of(1).workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
-    await service.access.load()
+    await service.part(Access).load()
     api = Api(service, (NATIVE_SURFACE,))
     (opened,) = listen("127.0.0.1", 0)
     port = opened.getsockname()[1]

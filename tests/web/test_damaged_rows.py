@@ -7,7 +7,8 @@ import pytest
 from tests.rows import verify, verify_postgres
 from tests.web.access_kit import bearer, first_key
 
-from headway.features.access.store import read_known
+from headway.features.access.access import Access
+from headway.features.access.store import read_snapshot
 from headway.features.schedules.loop import SchedulerLoop
 from headway.kernel.run import State
 from headway.protocol import workers as wire
@@ -181,7 +182,7 @@ async def test_a_damaged_task_or_key_keeps_no_server_from_starting(serving, how)
         damage(server, how, "tasks", "definition", "name", "other")
         damage(server, FLIPPED, "keys", "scopes", "id", made.json["id"], "k")
         await server.store.refresh()
-        server.service.access.directory.take(await server.store.read.on(read_known))
+        server.service.part(Access).directory.take(await server.store.read.on(read_snapshot))
         assert 403 == (await server.get("/v1/tasks", **bearer(made.json["key"]))).status, "it may do nothing any more"
         assert 200 == (await server.get("/v1/keys", **operator.headers)).status
         tasks = await server.get("/v1/tasks", **operator.headers)

@@ -13,6 +13,7 @@ from tests.web.kit import EVERY_SURFACE, NOBODY, routes_of, serving
 from headway import errors
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
+from headway.features.access.keys import Keys
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.kernel.authority import EVERYBODY, Origin
@@ -201,7 +202,7 @@ async def test_every_example_works(name, serving):
         if "users" in path:
             identity = (await server.post("/v1/users", {"name": "Ada"})).json["id"]
         key = (
-            await server.service.of(1).keys.create(CreateKey(name="k", scopes=["key:admin"]), EVERYBODY, Origin())
+            await server.service.of(1).get(Keys).create(CreateKey(name="k", scopes=["key:admin"]), EVERYBODY, Origin())
             if "{key}" in path
             else None
         )

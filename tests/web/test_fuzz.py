@@ -14,6 +14,7 @@ from tests.web.fuzzing import so_many
 from tests.web.kit import Server, from_here
 
 from headway.clock import ManualClock
+from headway.features.access.access import Access
 from headway.features.schedules.service import Schedules
 from headway.ids import canonical_id
 from headway.protocol import runs as wire
@@ -30,7 +31,7 @@ def served(store: Store | None = None) -> tuple[Server, list[str]]:
     async def prepare() -> list[str]:
         server.store.start()
         await server.service.servers.join()
-        await server.service.access.load()
+        await server.service.part(Access).load()
         await server.declare("backup", "headway.bulk")
         specs = [wire.StartRun(task="backup") for _ in range(4)]
         started = [(await server.service.of(1).runs.start(spec)).run.id for spec in specs]

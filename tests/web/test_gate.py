@@ -13,10 +13,10 @@ from tests.web.access_kit import ALL, OURS, bearer, first_key, key_of, second
 from tests.web.foreign import CANARY, FOREIGN, ForeignObjects, dump
 from tests.web.kit import serving as serving_in_memory
 
-from headway.features.access import keytext
-from headway.features.access.rules import MINUTE_MS
+from headway.protocol import keytext
 from headway.server import ROUTES
 from headway.web.examples import BODIES
+from headway.web.ratelimits import MINUTE_MS
 
 PUBLIC = {"GET /livez", "GET /healthz", "GET /readyz", "GET /errors", "GET /errors/{code}", "GET /"}
 BY_TOKEN = {"POST /v1/tokens/{token}:complete"}

@@ -11,12 +11,13 @@ import pytest
 from tests.web.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
 from tests.web.kit import serving as serving_in_memory
 
-from headway.features.access import keytext
-from headway.features.access.rules import DAY_MS, MINUTE_MS
+from headway.features.access.access import Access
 from headway.kernel.authority import READING
 from headway.kernel.permissions import NEEDS, OF_BUILT_IN, of_task
+from headway.protocol import keytext
 from headway.server import BUILT_IN as TASKS
 from headway.web.authorizer import FAILURES_MAX
+from headway.web.ratelimits import DAY_MS, MINUTE_MS
 
 GARBAGE = (
     "Bearer",
@@ -194,7 +195,7 @@ async def test_secrets_are_neither_in_the_store_nor_in_the_log_of_the_server(ser
             await server.get("/v1/runs", **operator.headers)
             await server.post(f"/v1/keys/{operator.key_id}:rotate", {}, **operator.headers)
             await server.get("/v1/runs", **bearer(keytext.new(operator.key_id)))
-            await server.service.access.tick()
+            await server.service.part(Access).tick()
             secret = keytext.read(operator.key).secret
             near = server.store.read.near
             for table in ("keys", "key_secrets", "audit_events", "idempotency", "store"):
@@ -276,7 +277,7 @@ async def test_streams_and_long_polls_end_with_the_key_that_opened_them(serving,
                 await server.ask("PATCH", f"/v1/keys/{made['id']}", {"scopes": []}, **operator.headers)
             case "expire":
                 server.clock.advance(3_600_000)
-                await server.service.access.tick()
+                await server.service.part(Access).tick()
         assert [message.event for message in await stream.rest()][-1] == "reconnect"
         assert [message.event for message in await feed.rest()][-1] == "reconnect"
         assert (await poll).status == 401
@@ -490,7 +491,7 @@ async def test_refusals_stand_in_the_log_and_a_flood_of_them_in_one_line(serving
         for _ in range(200):
             await server.get("/v1/runs", **bearer(keytext.new()))
         await server.post("/v1/runs", {"task": "backup"}, **reader)
-        await server.service.access.tick()
+        await server.service.part(Access).tick()
         told = [(line["action"], line["outcome"]) for line in await log_of(server, operator)][2:]
         assert told == [("GET /v1/runs", "unauthenticated (200 times)"), ("POST /v1/runs", "forbidden")]
 
@@ -501,9 +502,9 @@ async def test_a_flood_from_everywhere_does_not_fill_the_disk():
         for turn in range(10):
             for n in range(700):
                 await server.get("/v1/runs", user_agent=f"{turn}.{n}")
-            await server.service.access.tick()
+            await server.service.part(Access).tick()
         server.clock.advance(MINUTE_MS)
-        await server.service.access.tick()
+        await server.service.part(Access).tick()
         lines = server.store.read.near.select("SELECT count(*) FROM audit_events", {})[0][0]
         assert 2_000 < lines < 2_010
         (beyond,) = (line for line in await log_of(server, operator, action="many", after=2_001))
@@ -521,7 +522,7 @@ async def test_what_was_used_today_is_known_after_a_restart(tmp_path):
         made = await key_of(server, operator, per_day=5)
         for _ in range(3):
             await server.get("/v1/runs", **bearer(made["key"]))
-        await server.service.access.close()
+        await server.service.part(Access).close()
     async with serving_in_memory(store=open_file(tmp_path / "h.db", clock, reserve_bytes=0)) as server:
         answers = [await server.get("/v1/runs", **bearer(made["key"])) for _ in range(4)]
         assert [answer.status for answer in answers] == [200, 200, 429, 429]

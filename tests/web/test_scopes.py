@@ -17,12 +17,12 @@ from tests.web.foreign import CANARY as NAME
 from tests.web.foreign import FOREIGN, ForeignObjects, dump
 from tests.web.kit import EVERY_SURFACE, routes_of, serving
 
-from headway.features.access.rules import DAY_MS
 from headway.kernel.authority import UNGRANTED
 from headway.kernel.permissions import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT
 from headway.protocol import workers as wire
 from headway.protocol.times import to_text
 from headway.web.brief import FORMS, brief_form
+from headway.web.ratelimits import DAY_MS
 
 EVERYWHERE = routes_of(EVERY_SURFACE)
 SEEN_WITH = {

@@ -11,7 +11,8 @@ import pytest
 from tests.web.access_kit import bearer, first_key, key_of
 from tests.web.kit import Server
 
-from headway.features.access import keytext
+from headway.features.access.access import Access
+from headway.protocol import keytext
 from headway.web import shedder as module
 from headway.web.listening import listen
 from headway.web.server import serve_http
@@ -69,7 +70,7 @@ async def said(reader):
 @asynccontextmanager
 async def overloaded(**settings):
     server = LimitedServer(**settings)
-    await server.service.access.load()
+    await server.service.part(Access).load()
     await server.declare("backup")
     await server.get("/v1/whoami")  # the shedder refuses callers that were authorized before
     (opened,) = listen("127.0.0.1", 0)

@@ -31,7 +31,7 @@ def generate() -> None:
         headway keys generate > first.key && chmod 600 first.key
         HEADWAY_BOOTSTRAP_KEY_FILE=first.key headway serve
     """  # noqa: D301
-    from headway.features.access import keytext  # noqa: PLC0415 - only where it is asked for
+    from headway.protocol import keytext  # noqa: PLC0415 - only where it is asked for
 
     text = str(keytext.new())
     if session.current().json:

@@ -64,12 +64,6 @@ class StopRequested(CommitEvent, frozen=True):
     reason: str
 
 
-class AccessChanged(CommitEvent, frozen=True):
-    """Keys, users or organisations changed, here or on another server."""
-
-    relay: ClassVar[str] = "access"
-
-
 class MessagesMissed(CommitEvent, frozen=True):
     """Messages of other servers may have been lost: anything that they tell of may have happened."""
 

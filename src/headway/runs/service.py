@@ -9,10 +9,8 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from headway.config import Settings
-from headway.features.access.access import Access
-from headway.features.access.organisations import Organisations
 from headway.ids import IdSource, Signer
-from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
+from headway.notify.events import ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
 from headway.runs.hooks import Hook, table
@@ -31,7 +29,7 @@ from headway.vault import Vault, as_secrets
 
 T = TypeVar("T")
 
-RELAYED: Final = (StopRequested, AccessChanged)
+RELAYED: Final = (StopRequested,)
 """After-commit events of the core that servers relay to each other; features add theirs."""
 ALL_LANES: Final[Lane] = ("", "")
 
@@ -93,9 +91,6 @@ class Service:
         self.leases = Leases(store, self.sessions, settings.lease_ms)
         self.registrar = Registrar(store, self.schemas, self.ids, settings, declarations)
         self.servers = Servers(store, self.sessions)
-        self.access = Access(store, signer, settings)
-        """Authentication and permissions; see `headway.features.access`."""
-        self.organisations = Organisations(store, self.access, self.ids)
         self.of: Callable[[int], OrganisationServices] = cache(
             lambda organisation: OrganisationServices(self, organisation)
         )
@@ -114,7 +109,7 @@ class Service:
         events.subscribe(ClaimsLeft, lambda left: self._close_lane(ALL_LANES, left.at_ms))
 
     def part(self, kind: type[T]) -> T:
-        """Return a feature's object for all organisations, made when it is first asked for."""
+        """Return a feature's object for all organisations, made when it is first asked for; raise KeyError if there is none."""
         if kind not in self._parts:
             self._parts[kind] = self._makers[kind](self)
         return cast(T, self._parts[kind])

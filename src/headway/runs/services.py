@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from headway.features.access.keys import Keys
-from headway.features.access.users import Users
 from headway.kernel.namespace import Namespace
 from headway.runs.cursors import Cursors
 from headway.runs.history import History
@@ -43,8 +41,6 @@ class OrganisationServices:
             store, service.sessions, service.leases, service.registrar, service.reports, service.settings, namespace
         )
         self.history = History(store, self.runs, service.sessions, service.leases, namespace)
-        self.keys = Keys(store, service.access, service.signer, organisation)
-        self.users = Users(store, service.access, service.ids, organisation)
         self._organisations = store.definitions.organisations
 
     @property

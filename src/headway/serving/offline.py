@@ -130,7 +130,10 @@ def create_key(store: str, create: CreateKey, *, make_folder: bool = False) -> t
 
 
 async def _create_key(settings: Settings, create: CreateKey) -> tuple[str, str, str]:
-    from headway.ids import Signer  # noqa: PLC0415 - only where it is asked for
+    from headway.features.access.access import Access  # noqa: PLC0415 - only where it is asked for
+    from headway.features.access.keys import Keys  # noqa: PLC0415
+    from headway.features.access.organisations import Organisations  # noqa: PLC0415
+    from headway.ids import Signer  # noqa: PLC0415
     from headway.kernel.authority import EVERYBODY, Origin  # noqa: PLC0415
     from headway.runs.service import Service  # noqa: PLC0415
     from headway.server import FEATURES  # noqa: PLC0415
@@ -139,12 +142,13 @@ async def _create_key(settings: Settings, create: CreateKey) -> tuple[str, str, 
     opened.start()
     try:
         service = Service(opened, Signer(secret), settings, features=FEATURES)
-        await service.access.load()
-        number = FIRST if create.organisation is None else service.organisations.get(create.organisation).id
+        access, organisations = service.part(Access), service.part(Organisations)
+        await access.load()
+        number = FIRST if create.organisation is None else organisations.get(create.organisation).id
         origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
-        issued = await service.of(number).keys.create(create, EVERYBODY, origin)
-        await service.access.audit.seal()
-        return issued.entry.key.id, str(issued.text), service.organisations.of(number).public_id
+        issued = await service.of(number).get(Keys).create(create, EVERYBODY, origin)
+        await access.audit.seal()
+        return issued.entry.key.id, str(issued.text), organisations.of(number).public_id
     finally:
         await opened.close()
 

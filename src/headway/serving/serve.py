@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headway import __version__, config, hangup, logs
 from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.features.access import keytext
-from headway.features.access.keytext import KeyText
+from headway.features.access.access import Access
+from headway.features.access.digests import local_key
 from headway.ids import Signer
 from headway.kinds import format_bytes
 from headway.networks import in_url, is_wildcard
 from headway.notify.events import StorageStopped
+from headway.protocol.keytext import KeyText
 from headway.server import FEATURES
 from headway.serving.opening import known_secret, on_a_file, on_postgres
 from headway.serving.reloading import Reloads
@@ -283,7 +284,7 @@ async def _let_go(service: Service) -> None:
     await service.gateway.close()
     if not service.store.broken:  # a broken store must not be read or written
         with contextlib.suppress(HeadwayError):  # the last seconds of usage are not counted then
-            await service.access.close()
+            await service.part(Access).close()
         with contextlib.suppress(HeadwayError):  # else the other servers notice its absence
             await service.servers.leave()
     for feature in service.features:
@@ -294,14 +295,14 @@ async def _let_go(service: Service) -> None:
 
 async def _lock_the_door(service: Service, first_key: KeyText | None, notices: Notices) -> str:
     """Load the keys and make the first one, before requests are answered; return why there can be no server, or nothing."""
-    await service.access.load()
+    await service.part(Access).load()
     try:
         if first_key is not None:
             from headway.features.access.bootstrap import bootstrap  # noqa: PLC0415 - only where it is asked for
 
             if notice := await bootstrap(service, first_key):
                 notices.say(notice)
-        config.check(service.settings, locked=service.access.locked)
+        config.check(service.settings, locked=service.part(Access).locked)
     except (ValueError, HeadwayError) as error:
         return str(error)
     return ""
@@ -338,7 +339,7 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
         )  # fmt: skip
         return list(worker_argv(url, settings.app, *options))
 
-    key = str(keytext.lent(Signer(secret)))
+    key = str(local_key(Signer(secret)))
     shape = logs.line_of_worker if logs.in_json() else None
     return Supervisor(settings.workers, argv, say=notices.say, write=to_stderr, key=key, shape=shape)
 

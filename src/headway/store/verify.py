@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from headway.features.access.model import AuditEvent
-from headway.features.access.rules import breaks
-from headway.features.access.store import SEAL, VERSION, head_of, unsealed
 from headway.ids import Signer
 from headway.kernel.lifecycle import CAUSES, TRANSITIONS
 from headway.kernel.namespace import MARK, Namespace
@@ -92,19 +89,25 @@ def _unreadable(table: str, rows: Rows, *, marked: bool) -> Iterator[Finding]:
                 yield Finding(about, f"it is damaged: {column} of its row in {table} cannot be read")
 
 
-Read = Callable[..., Iterable[Any]]
-"""Returns the rows of a named statement, one after the other, all of them as of one moment."""
+class Read(NamedTuple):
+    """Reads of a store, all of them as of one moment."""
+
+    rows: Callable[..., Iterable[Any]]
+    """Returns the rows of a named statement, one after the other."""
+    signers: Sequence[Signer] = ()
+    """Signers with the store's secrets; () if these are not known."""
+
+    def __call__(self, name: str, /, **binds: Any) -> Iterable[Any]:
+        """Return the rows of a named statement, one after the other."""
+        return self.rows(name, **binds)
 
 
 RowCheck = Callable[[Read], Iterator[Finding]]
 """A check of a feature's rows."""
 
 
-def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
-    """Yield all contradictions; a healthy store has none, also right after a crash.
-
-    `signers` have the store's secrets, if these are known: then the seal of the log is looked at as well.
-    """
+def findings(read: Read, checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
+    """Yield all contradictions; a healthy store has none, also right after a crash."""
     yield from _histories(read("verify_runs"), read("verify_events"))
     for task, queue, state, kept, found in read("verify_counters"):
         yield Finding("counters", f"({_named(task)}, {_named(queue)}, {state}) says {kept}, there are {found}")
@@ -123,35 +126,8 @@ def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowChe
     for task, key, queue in read("verify_parked", parked=PARKED):
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
-    for what, name in read("verify_keys"):
-        yield Finding(what, f"{name} is of something that is not there")
-    yield from _log(read, signers)
     for check in checks:
         yield from check(read)
-
-
-def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
-    """Compare the audit log with its head, its seal, and the rows that only an audited action can have made."""
-    head, sealed = head_of(read("verify_audit_head")), None
-    if signers:
-        seal = next((str(value) for (value,) in read("read_fact", name=SEAL)), "")
-        sealed = unsealed(seal, signers)
-        if seal and sealed is None:
-            yield Finding("audit_events", "the log's seal was not made with this store's secret")
-        elif not seal and head.number:
-            yield Finding(
-                "audit_events", "the log is not sealed: a server does so when it starts, or somebody has removed it"
-            )
-    for number, message in breaks((AuditEvent(*row) for row in read("verify_audit")), head, sealed):
-        yield Finding("audit_events", f"line {number}: {message}")
-    for what, name in read("verify_audited"):
-        yield Finding("audit_events", f"nothing tells who has made the {what} {name}: lines are gone")
-    changes = next((int(value) for (value,) in read("read_fact", name=VERSION)), 0)
-    told = next(count for (count,) in read("verify_audit_changes"))
-    if told < changes:
-        yield Finding(
-            "audit_events", f"keys, users and organisations were changed {changes} times, and {told} lines tell of it"
-        )
 
 
 def _named(stored: str) -> str:

@@ -79,7 +79,7 @@ class Api(ServerContext):
         self.host_check = HostCheck(settings, self.addresses)
         plugged = [each.surface for each in mounts]
         self.authorizer = Authorizer(
-            service.access, (each.credentials for each in plugged if each.credentials is not None)
+            self.access, (each.credentials for each in plugged if each.credentials is not None)
         )
         self._cors = Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
         service.store.events.subscribe(CallersChanged, lambda _: self._end_revoked())
@@ -215,7 +215,7 @@ class Api(ServerContext):
         """Write the audit line before the answer, so that every acknowledged change has one."""
         outcome = "done" if reply is None else f"done {reply.status}"
         noun = next(iter(call.arguments.values()), "")
-        await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
+        await self.access.record(call.origin(), route.logged, noun, outcome)
 
     def _options(self, call: Exchange, path: bytes) -> Reply:
         try:

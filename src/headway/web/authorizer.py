@@ -12,30 +12,38 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from headway.errors import Forbidden, TooManyRequests, Unauthenticated
-from headway.features.access import keytext
-from headway.features.access.access import NEVER, Access, Admission
-from headway.features.access.keytext import KeyText
-from headway.features.access.rules import MINUTE_MS, Window, spent
 from headway.kernel.authority import LOCAL, Principal
 from headway.kernel.permissions import NEEDS, may
+from headway.protocol import keytext
+from headway.protocol.keytext import KeyText
+from headway.web.access_control import AccessControl, Caller
 from headway.web.addresses import is_local
 from headway.web.call import Call
 from headway.web.exchange import Exchange
-from headway.web.ratelimits import Headers, limits, minute_headers, remaining_header, seconds_left
+from headway.web.ratelimits import (
+    MINUTE_MS,
+    Headers,
+    RateLimits,
+    Window,
+    minute_headers,
+    remaining_header,
+    seconds_left,
+    spent,
+)
 from headway.web.route import UNCOUNTED, Route
 from headway.web.surface import Credentials
 
 AUTHORIZATION: Final = b"authorization"
 FAILURES_MAX: Final = 30
 """Attempts without a valid key in a minute, of one address, that are answered in full."""
-_ADMITTED_MAX: Final = 10_000
+_CALLERS_MAX: Final = 10_000
 _ADDRESSES_MAX: Final = 10_000
 
 
 class Authorizer:
     """Authentication, scopes and request counts of one server."""
 
-    def __init__(self, access: Access, credentials: Iterable[Credentials] = ()) -> None:
+    def __init__(self, access: AccessControl, credentials: Iterable[Credentials] = ()) -> None:
         """`credentials` are the credential headers of surfaces, besides `Authorization`."""
         self._access = access
         self._credentials = tuple(credentials)
@@ -44,7 +52,7 @@ class Authorizer:
         self.headers = frozenset({AUTHORIZATION, *others})
         """All headers that can have a key."""
         self._in_order = tuple(sorted(self.headers))
-        self._admitted: dict[bytes, Admission] = {}
+        self._callers: dict[bytes, Caller] = {}
         self._generation = -1
         self._salt = secrets.token_bytes(32)
         """Key of the digests under which credentials are cached, so that look-up times tell nothing about them."""
@@ -59,9 +67,8 @@ class Authorizer:
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
             return
         now_ms = call.server.clock.now_ms()
-        admission = self._cached(call.headers, now_ms) or self._admit(call, route)
-        call.admission = admission
-        call.principal = principal = admission.principal
+        call.caller = caller = self._cached(call.headers, now_ms) or self._authenticate(call, route)
+        call.principal = principal = caller.principal
         if call.application and principal.key_id is not None:
             self._check_application(call)
         if not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope))):
@@ -73,15 +80,14 @@ class Authorizer:
         shows = route.shows
         if shows is not None and not may(principal, NEEDS[shows.effect].scope):
             call.brief = shows.brief
-        if admission.windows and scope not in UNCOUNTED:
-            self._count(admission, call, now_ms)
-        if admission.key_id is not None:
-            self._access.used(admission.key_id, now_ms)
+        if caller.rates is not None and scope not in UNCOUNTED:
+            self._count(caller.rates, call, now_ms)
+        if caller.key_id is not None:
+            self._access.note_use(caller.key_id, now_ms)
 
     def _check_application(self, call: Call) -> None:
         """Raise Unauthenticated for a path that names another organisation than the key's."""
-        named = self._access.directory.by_public_id.get(call.application)
-        if named is None or named.id != call.principal.organisation:
+        if self._access.organisation_of(call.application) != call.principal.organisation:
             error = Unauthenticated("the key is not one of that organisation", reason="organisation")
             call.audit_refusal(error)
             self._count_failure(call)
@@ -93,11 +99,11 @@ class Authorizer:
         cached = self._cached(call.headers, now_ms)
         if (
             cached is None
-            or not cached.windows
+            or cached.rates is None
             or (call.endpoint is not None and call.endpoint.route.scope == "worker:protocol")
         ):
             return ()
-        return limits(cached, now_ms)
+        return cached.rates.headers(now_ms)
 
     def would_authorize(self, route: Route, call: Call) -> bool:
         """Whether an admitted caller may use the route; the call gets its limits, and no use is counted."""
@@ -105,20 +111,20 @@ class Authorizer:
         cached = self._cached(call.headers, now_ms)
         if cached is None or not may(cached.principal, route.scope):
             return False
-        if cached.windows:
-            call.limits = limits(cached, now_ms)
+        if cached.rates is not None:
+            call.limits = cached.rates.headers(now_ms)
         return True
 
-    def _cached(self, headers: Mapping[bytes, bytes], now_ms: int) -> Admission | None:
-        """Return the cached admission of the same credential, unless it has expired or access has changed since."""
+    def _cached(self, headers: Mapping[bytes, bytes], now_ms: int) -> Caller | None:
+        """Return the cached caller with the same credential, unless it has expired or access has changed since."""
         if self._generation != self._access.generation:
-            self._admitted.clear()
+            self._callers.clear()
             self._generation = self._access.generation
             return None
         mark = self._mark(headers)
-        found = self._admitted.get(mark)
+        found = self._callers.get(mark)
         if found is not None and now_ms >= found.until:
-            del self._admitted[mark]
+            del self._callers[mark]
             return None
         return found
 
@@ -131,21 +137,21 @@ class Authorizer:
             shown = b"\0".join([headers.get(name, b"\0") for name in self._in_order])
         return hashlib.blake2b(shown, key=self._salt, digest_size=16).digest()
 
-    def _admit(self, call: Call, route: Route) -> Admission:
+    def _authenticate(self, call: Call, route: Route) -> Caller:
         try:
             shown, application = self._credential(call.headers)
             keyless = self._keyless(call, route) if shown is None and self._access.locked else None
             if keyless is not None:  # not cached: the next request without a key may have another origin
-                return Admission(keyless, NEVER, ())
-            admission = self._access.admit(shown, application)
+                return Caller(keyless)
+            caller = self._access.authenticate(shown, application)
         except Unauthenticated as error:
             call.audit_refusal(error)
             self._count_failure(call)
             raise
-        if len(self._admitted) >= _ADMITTED_MAX:
-            self._admitted.clear()
-        self._admitted[self._mark(call.headers)] = admission
-        return admission
+        if len(self._callers) >= _CALLERS_MAX:
+            self._callers.clear()
+        self._callers[self._mark(call.headers)] = caller
+        return caller
 
     def _credential(self, headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:
         """Return the key in the headers, if there is one, and the organisation that is named with it.
@@ -184,13 +190,14 @@ class Authorizer:
         if over is not None:
             raise TooManyRequests("too many attempts without a valid key", retry_after_s=seconds_left(window, now_ms))
 
-    def _count(self, admission: Admission, call: Call, now_ms: int) -> None:
-        over = spent(admission.windows, now_ms)
-        call.limits = limits(admission, now_ms)
+    @staticmethod
+    def _count(rates: RateLimits, call: Call, now_ms: int) -> None:
+        over = spent(rates.windows, now_ms)
+        call.limits = rates.headers(now_ms)
         if over is None:
             return
         span = "minute" if over.period == MINUTE_MS else "day"
-        whose = "key" if over in admission.windows[:2] else "organisation"
+        whose = "key" if over in rates.windows[:2] else "organisation"
         raise TooManyRequests(
             f"the {whose} may ask {over.limit:,} times a {span}", retry_after_s=seconds_left(over, now_ms)
         )

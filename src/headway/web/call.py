@@ -9,8 +9,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
-from headway.features.access.access import Admission
-from headway.features.access.rules import Window
 from headway.ids import canonical_id
 from headway.kernel.authority import EVERYBODY, Origin, Principal
 from headway.kernel.permissions import NEEDS, Effect, lacking, may, of_start
@@ -18,10 +16,11 @@ from headway.protocol.runs import StartRun
 from headway.runs.idempotency import RequestKey, request_key
 from headway.runs.runs import StartResult
 from headway.runs.services import OrganisationServices
+from headway.web.access_control import Caller
 from headway.web.context import ServerContext
 from headway.web.disconnect import CancelOnDisconnect, Receive
 from headway.web.limiter import Permit
-from headway.web.ratelimits import limits
+from headway.web.ratelimits import RateLimits
 from headway.web.reply import Send
 
 T = TypeVar("T")
@@ -44,8 +43,8 @@ class Call:
     """Address of the connection's peer."""
     limits: tuple[tuple[bytes, bytes], ...] = ()
     """Rate limit headers of the answer."""
-    admission: Admission | None = None
-    """Admission of the caller, with rate limits; None on routes that need no key."""
+    caller: Caller | None = None
+    """The authenticated caller, with its rate limits; None on routes that need no key."""
     cors: tuple[tuple[bytes, bytes], ...] = ()
     """CORS headers for an answer that the handler sends itself."""
     route_name = ""
@@ -135,7 +134,7 @@ class Call:
 
     def stands(self) -> bool:
         """Whether the caller's key is still valid."""
-        return self.server.service.access.stands(self.principal)
+        return self.server.access.is_current(self.principal)
 
     def actor(self, said: str) -> str:
         """Return the actor for the history: the given name, with the caller's key if there is one."""
@@ -176,7 +175,7 @@ class Call:
     def audit_refusal(self, error: HeadwayError) -> None:
         """Write the refusal into the audit log."""
         noun = next(iter(self.arguments.values()), "")
-        self.server.service.access.audit.refused(self.origin(), self.route_name, noun, error.code)
+        self.server.access.note_refusal(self.origin(), self.route_name, noun, error.code)
 
     def now_ms(self) -> int:
         """Return the time of the server's clock."""
@@ -184,12 +183,13 @@ class Call:
 
     def show_limits(self) -> None:
         """Add the caller's rate limits to the answer of a route whose use is not counted."""
-        if self.admission is not None and self.admission.windows:
-            self.limits = limits(self.admission, self.now_ms())
+        if self.rates is not None:
+            self.limits = self.rates.headers(self.now_ms())
 
-    def windows(self) -> tuple[Window, ...]:
-        """Return the rate limits of the caller: minute and day of key and organisation; () without limits."""
-        return () if self.admission is None else self.admission.windows
+    @property
+    def rates(self) -> RateLimits | None:
+        """The caller's rate limits; None if its requests are not counted."""
+        return None if self.caller is None else self.caller.rates
 
     def accepts(self, kind: bytes) -> bool:
         """Whether `Accept` names the media type."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from headway.runs.service import Service
+from headway.web.access_control import AccessControl
 from headway.web.addresses import Addresses
 from headway.web.disconnect import CancelOnDisconnect
 from headway.web.frames import Frames
@@ -40,6 +41,7 @@ class ServerContext:
         """`checks` are the checks of readiness, by name."""
         self.service = service
         """The whole service, of all organisations: for the server's own handlers; surfaces hold `call.service`."""
+        self.access = service.part(AccessControl)
         self.settings = service.settings
         self.clock = service.store.clock
         self.checks = dict(checks)

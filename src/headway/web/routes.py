@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from headway.features.access import routes as access
 from headway.protocol import runs as wire
 from headway.protocol import workers as worker_wire
 from headway.web import answers, events, ops, queries, queues, runs, servers, tasks, workers
@@ -116,8 +115,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.ReportAnswer, problems=("worker_not_found", "lease_lost")),
     *servers.ROUTES,
-    # -- who may do what -----------------------------------------------------------------------------------------------
-    *access.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
     route("GET", "/healthz", ops.healthz, "public", "The same as /livez.", gives=worker_wire.ServerOut),

@@ -79,7 +79,7 @@ class Stream:
         server, wait = self._call.server, self._wait
         come_back = False
         principal = self._call.principal
-        server.streams.enter(principal, worker=self._lasting, shared=server.service.access.locked)
+        server.streams.enter(principal, worker=self._lasting, shared=server.access.locked)
         try:
             await self._begin(first)
             async with aclosing(cast(AsyncGenerator[T, None], source)):

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from headway.config import Settings
-from headway.features.access.keytext import KeyText
 from headway.kernel.authority import SCOPES, UNGRANTED
+from headway.protocol.keytext import KeyText
 from headway.surfaces import SurfaceSettings
 from headway.web.call import StartGate, StartPolicy
 from headway.web.route import Route

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from tests.web.toy.settings import ToySettings
 
-from headway.features.access import keytext
+from headway.protocol import keytext
 from headway.protocol.runs import StartRun
 from headway.web.call import StartPolicy
 from headway.web.dialect import Dialect

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from headway.errors import Unauthenticated
-from headway.features.access.keytext import KeyText
+from headway.protocol.keytext import KeyText
 from headway.web.surface import Credentials
 
 HEADERS: Final = (b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from headway.compat.tadabase import words
-from headway.features.access.rules import DAY_MS, MINUTE_MS, Window
+from headway.features.access.keys import Keys
 from headway.web.call import Call
-from headway.web.ratelimits import tightest
+from headway.web.ratelimits import DAY_MS, MINUTE_MS, Window
 from headway.web.reply import Reply, json
 
 UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=None, reset_timestamp=None)
@@ -16,9 +16,9 @@ UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=N
 async def status(call: Call) -> Reply:
     """GET /api/v1/status."""
     who = call.principal
-    made_at = None if who.key_id is None else call.service.keys.created_at(who.key_id)
+    made_at = None if who.key_id is None else call.service.get(Keys).created_at(who.key_id)
     created_at = None if made_at is None else words.wall_time(made_at, call.service.zone)
-    windows, now_ms = call.windows(), call.now_ms()
+    rates, now_ms = call.rates, call.now_ms()
     call.show_limits()
     writes = "record:write" in who.scopes
     return json(
@@ -34,8 +34,8 @@ async def status(call: Call) -> Reply:
                 exports="record:read" in who.scopes,
                 logs="audit:read" in who.scopes,
             ),
-            per_minute_limit=_left(tightest(windows, MINUTE_MS), now_ms) if windows else UNLIMITED,
-            per_day_limit=_left(tightest(windows, DAY_MS), now_ms) if windows else UNLIMITED,
+            per_minute_limit=UNLIMITED if rates is None else _left(rates.tightest(MINUTE_MS), now_ms),
+            per_day_limit=UNLIMITED if rates is None else _left(rates.tightest(DAY_MS), now_ms),
         )
     )
 

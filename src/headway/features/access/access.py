@@ -1,7 +1,7 @@
-"""Lets callers in: from what they show to who they are, without a look at the database.
+"""Authentication: from a key that is shown to its caller, without a read of the database.
 
-Everybody is known in memory. A change is taken in as soon as it is committed here, is told to the other servers that
-share the database, and is looked for by those every second in case they were not reached.
+Keys, users and organisations are cached in memory. A change is taken in as soon as it is committed here, and announced to
+the other servers that share the database; these also look for changes every second, in case a message was lost.
 """
 
 from __future__ import annotations
@@ -16,56 +16,40 @@ from msgspec.structs import astuple, replace
 
 from headway.config import Settings
 from headway.errors import StorageUnavailable, Unauthenticated
-from headway.features.access import keytext
+from headway.features.access import digests
 from headway.features.access.audit import Audit
 from headway.features.access.directory import Directory, KeyEntry
-from headway.features.access.keytext import KeyText
-from headway.features.access.meters import Meters
-from headway.features.access.rules import DAY_MS, Window, fault, is_live
-from headway.features.access.store import read_known, read_usage, read_version
+from headway.features.access.rules import fault, is_live
+from headway.features.access.store import AccessChanged, read_snapshot, read_usage, read_version
+from headway.features.access.usage import UsageWindows
 from headway.ids import Signer
-from headway.kernel.authority import EVERYBODY, Principal
-from headway.notify.events import AccessChanged, CallersChanged, MessagesMissed
+from headway.kernel.authority import EVERYBODY, Origin, Principal
+from headway.notify.events import CallersChanged, MessagesMissed
+from headway.protocol.keytext import KeyText
 from headway.store.command import Command, Statement
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 from headway.vault import as_secrets
+from headway.web.access_control import NEVER, Caller
+from headway.web.ratelimits import DAY_MS, RateLimits
 
 TOUCHED_EVERY_MS: Final = 60_000
-"""How often it is written down that a key was used; only people read that."""
+"""Interval at which the last use of a key is saved; only people read that."""
 COUNTED_EVERY_MS: Final = 5_000
-"""How often it is written down how much was used; other servers are told each second."""
+"""Interval at which usage is saved; servers that share a database save it each second."""
 SHARED_EVERY_MS: Final = 1_000
-NEVER: Final = 1 << 62
-_NOBODY: Final = ("\0" * 43, "\0" * 43)
-"""What a secret is compared with if there is no key: the same work, and never a match."""
+_NO_DIGESTS: Final = ("\0" * 43, "\0" * 43)
+"""Digests that a secret is compared with if there is no key: the same work, and never a match."""
+ANONYMOUS: Final = Caller(EVERYBODY)
+"""The caller of every request without a key while no key exists."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Admission:
-    """A caller who was let in, as long as nothing changes: who it is, until when, and what it may use up."""
-
-    __slots__ = ("key_id", "principal", "said", "said_at", "tight", "until", "windows")
-
-    def __init__(self, principal: Principal, until: int, windows: tuple[Window, ...]) -> None:
-        self.principal = principal
-        self.key_id = principal.key_id
-        self.until = until
-        self.windows = windows
-        """Minute and day of the key, minute and day of its organisation; none of what is not counted."""
-        self.said: tuple[tuple[bytes, bytes], ...] = ()
-        """What was said of the limits, in the second `said_at`."""
-        self.said_at = -1
-        self.tight: tuple[Window, Window] | None = None
-        """The windows of which least was left then."""
-
-
-OPEN: Final = Admission(EVERYBODY, NEVER, ())
-
-
 @dataclass(eq=False)
-class _SaveUsage(Command[None]):
+class SaveUsage(Command[None]):
+    """Saving of request counts, and removal of old ones."""
+
     rows: str
     before: int
 
@@ -75,7 +59,7 @@ class _SaveUsage(Command[None]):
 
 
 class Access:
-    """The door of a service; one for each server."""
+    """Access control of a service (`web.access_control.AccessControl`), with the cache of keys and the audit log."""
 
     def __init__(self, store: Store, signer: Signer, settings: Settings) -> None:
         self._store = store
@@ -84,34 +68,34 @@ class Access:
         self.directory = Directory()
         self.audit = Audit(store, signer, [Signer(secret) for secret in as_secrets(settings.earlier_secrets)])
         self.generation = 0
-        """Raised when anybody may have become somebody else; whoever remembers an admission forgets it then."""
         peers = store.peers
         self.shared = peers is not None
-        self._meters = Meters(peers.server_id if peers is not None else "", shared=self.shared)
+        self._usage = UsageWindows(peers.server_id if peers is not None else "", shared=self.shared)
         self._used: dict[str, int] = {}
         self._touched: dict[str, int] = {}
         self._counted_at = 0
         self._sealed_at = 0
         self._ends_at = NEVER
+        """The next time at which a key or a secret expires."""
         self._loading = asyncio.Lock()
         for kind in (AccessChanged, MessagesMissed):
             store.events.subscribe(kind, lambda _: store.soon(self.refresh))
 
-    # -- who is known ----------------------------------------------------------------------------------------------------
+    # -- the cache -------------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Get to know everybody, and what they have used today. A server calls this before it answers anyone."""
+        """Read keys, users, organisations and the usage of today, and seal the log; done before any request is answered."""
         await self.refresh()
         await self._count()
         await self.audit.seal()
 
     async def refresh(self) -> None:
-        """Take in what has changed."""
+        """Read keys, users and organisations anew if any of them changed."""
         async with self._loading:
             version = await self._store.read.on(read_version)
             if version == self.directory.version:
                 return
-            self.directory.take(await self._store.read.on(read_known))
+            self.directory.take(await self._store.read.on(read_snapshot))
         self._changed()
 
     def _changed(self) -> None:
@@ -125,87 +109,94 @@ class Access:
         ]
         self._ends_at = min(times, default=NEVER)
         for entry in self.directory.keys.values():
-            self._windows(entry)  # limits may be others now
+            self._rates(entry)  # limits may be others now
         self._store.events.publish(CallersChanged())
 
-    # -- letting in ------------------------------------------------------------------------------------------------------
+    # -- authentication --------------------------------------------------------------------------------------------------
 
     @property
     def locked(self) -> bool:
-        """Whether requests need a key: from the first key on, even after all are revoked."""
         return self.directory.locked
 
-    def admit(self, shown: KeyText | None, application: str | None = None) -> Admission:
-        """Return who has shown this; raise Unauthenticated. `application` is the organisation that they say they mean.
+    def authenticate(self, key: KeyText | None, organisation: str | None = None) -> Caller:
+        """Return the caller; raise Unauthenticated, or StorageUnavailable before the keys are loaded.
 
-        What is done for a key that does not exist is what is done for one that does, and the answer is the same.
+        An unknown key takes the same work as a known one, and gets the same answer.
         """
         if self.directory.version is None:
             raise StorageUnavailable
-        if shown is None:
+        if key is None:
             if self.locked:
                 raise Unauthenticated("show a key: Authorization: Bearer hw_…")
-            return OPEN
+            return ANONYMOUS
         now_ms = self._store.clock.now_ms()
-        entry = self.directory.entry(shown.id)
-        if entry is None and keytext.is_lent(self._signer, shown):
-            entry = self.directory.lend(shown.id, keytext.digest(self._signer, shown), now_ms)
-        number = self._matching(entry, keytext.digest(self._signer, shown), now_ms)
-        organisation = entry.organisation if entry is not None else None
-        if application is not None and number and (organisation is None or organisation.public_id != application):
+        digest = digests.digest(self._signer, key)
+        entry = self.directory.entry(key.id)
+        if entry is None and digests.is_local(self._signer, key):
+            entry = self.directory.add_local(key.id, digest, now_ms)
+        number = self._matching(entry, digest, now_ms)
+        owner = entry.organisation if entry is not None else None
+        if organisation is not None and number and (owner is None or owner.public_id != organisation):
             raise Unauthenticated("the key is not one of that organisation", reason="organisation")
         if entry is None or not number:
             raise Unauthenticated("the key is not known")
-        wrong = fault(entry.key, entry.user, entry.organisation, now_ms)
+        wrong = fault(entry.key, entry.user, owner, now_ms)
         if wrong is not None:
             raise Unauthenticated(f"the key is not good any more: {wrong.replace('_', ' ')}", reason=wrong)
         until = entry.good_until(number)
-        principal = replace(entry.principal, secret=number)
-        return Admission(principal, NEVER if until is None else until, self._windows(entry))
+        return Caller(replace(entry.principal, secret=number), NEVER if until is None else until, self._rates(entry))
 
     @staticmethod
     def _matching(entry: KeyEntry | None, digest: str, now_ms: int) -> int:
-        """Return the number of the secret of which this is the digest; 0 for none. Always two are looked at, to their ends."""
+        """Return the number of the secret with this digest; 0 for none. Always two are compared, each in constant time."""
         live = [known for known in entry.secrets if is_live(known, now_ms)] if entry is not None else []
         numbers = ([known.number for known in live] + [0, 0])[:2]
-        digests = [known.digest for known in live] + [*_NOBODY]
+        known_digests = [known.digest for known in live] + [*_NO_DIGESTS]
         found = 0
-        for number, known in zip(numbers, digests[:2], strict=True):
+        for number, known in zip(numbers, known_digests[:2], strict=True):
             if hmac.compare_digest(known, digest):
                 found = number
         return found
 
-    def _windows(self, entry: KeyEntry) -> tuple[Window, ...]:
+    def _rates(self, entry: KeyEntry) -> RateLimits | None:
         key, organisation, all_of = entry.key, entry.organisation, entry.allowance
         if organisation is None or key.id not in self.directory.keys:
-            return ()
+            return None
         settings, now_ms = self._settings, self._store.clock.now_ms()
         mine, all_of_us = f"key:{key.id}", f"organisation:{organisation.id}"
-        found = (
-            *self._meters.of(mine, key.per_minute or settings.key_per_minute, key.per_day or settings.key_per_day),
-            *self._meters.of(all_of_us, *((None, None) if all_of is None else (all_of.per_minute, all_of.per_day))),
+        rates = RateLimits(
+            self._usage.of(mine, key.per_minute or settings.key_per_minute, key.per_day or settings.key_per_day),
+            self._usage.of(all_of_us, *((None, None) if all_of is None else (all_of.per_minute, all_of.per_day))),
         )
         for subject in (mine, all_of_us):
-            self._meters.resume(subject, now_ms)
-        return found
+            self._usage.resume(subject, now_ms)
+        return rates
 
-    def stands(self, principal: Principal) -> bool:
-        """Whether someone who was let in before would be let in now, as the same: what lasts is looked at again."""
+    def is_current(self, principal: Principal) -> bool:
         if principal.key_id is None:
-            return principal is not EVERYBODY or not self.locked  # others were let in by a setting
+            return principal is not EVERYBODY or not self.locked  # other principals without a key come by a setting
         entry = self.directory.entry(principal.key_id)
         if entry is None or replace(entry.principal, secret=principal.secret) != principal:
             return False
-        return entry.stands(principal.secret, self._store.clock.now_ms())
+        return entry.is_valid(principal.secret, self._store.clock.now_ms())
 
-    def used(self, key_id: str, now_ms: int) -> None:
-        """Keep in mind when a key was used."""
+    def organisation_of(self, public_id: str) -> int | None:
+        found = self.directory.by_public_id.get(public_id)
+        return None if found is None else found.id
+
+    def note_use(self, key_id: str, now_ms: int) -> None:
         self._used[key_id] = now_ms
 
-    # -- keeping books -----------------------------------------------------------------------------------------------------
+    def note_refusal(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
+        self.audit.note_refusal(origin, action, noun, outcome)
+
+    async def record(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
+        await self.audit.append(origin, action, noun, outcome)
+
+    # -- usage -------------------------------------------------------------------------------------------------------------
 
     async def tick(self) -> int:
-        """Write down what was used and refused; see who has to go; return when to look again."""
+        """Save usage and refusals, and drop callers whose keys have expired; return the milliseconds until the next tick."""
         if self.shared:
             await self.refresh()
         now_ms = self._store.clock.now_ms()
@@ -221,7 +212,7 @@ class Access:
         return SHARED_EVERY_MS if self.shared else COUNTED_EVERY_MS // 5
 
     async def close(self) -> None:
-        """Write down what is left; the server goes."""
+        """Save usage and refusals for the last time."""
         await self.audit.flush()
         await self._count()
         await self._touch(0)
@@ -230,15 +221,15 @@ class Access:
     async def _count(self) -> None:
         first, now_ms = not self._counted_at, self._store.clock.now_ms()
         self._counted_at = now_ms
-        usages = self._meters.unsaved()
+        usages = self._usage.unsaved()
         if usages:
             rows = _encode([astuple(usage) for usage in usages]).decode()
-            await self._store.write(_SaveUsage(rows, now_ms - 2 * DAY_MS))
-            self._meters.saved(usages)
+            await self._store.write(SaveUsage(rows, now_ms - 2 * DAY_MS))
+            self._usage.mark_saved(usages)
         if not (self.shared or usages or first):
-            return  # nobody else counts
+            return  # no other server counts
         since = now_ms - now_ms % DAY_MS
-        self._meters.take(await self._store.read.on(lambda database: read_usage(database, since)), now_ms)
+        self._usage.take(await self._store.read.on(lambda database: read_usage(database, since)), now_ms)
 
     async def _touch(self, every_ms: int) -> None:
         due = [(key, at) for key, at in self._used.items() if at >= self._touched.get(key, -every_ms) + every_ms]

@@ -66,9 +66,6 @@ ON CONFLICT (subject, period, started_at, server_id) DO UPDATE SET count = exclu
 -- name: delete_usage
 DELETE FROM key_usage WHERE started_at < :before;
 
--- name: read_fact
-SELECT value FROM store WHERE name = :name;
-
 -- name: read_audit
 -- Of one organisation, or of all.
 SELECT number, time, organisation, actor, key_id, ip, agent, action, object, outcome, request_id, hash

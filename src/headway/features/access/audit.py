@@ -1,4 +1,4 @@
-"""The log of who did what: what it is appended, how it is read, and how a flood of refusals is kept short."""
+"""Audit log: lines about changes and refusals, with a limit on repeated refusals, and its seal."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.errors import Unavailable
-from headway.features.access import store
 from headway.features.access.model import AuditEvent
-from headway.features.access.rules import Window
-from headway.features.access.store import read_audit, read_seal, seal, unsealed
+from headway.features.access.store import append_lines, read_audit, read_seal, seal, unsealed
 from headway.ids import Signer
 from headway.kernel.authority import Origin
 from headway.store.command import Command
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
+from headway.web.ratelimits import Window
 
 TEXT_MAX: Final = 200
-"""Characters of what a caller says of itself, such as its User-Agent."""
+"""Most characters of a text of the caller, such as its User-Agent."""
 REFUSALS_PER_HOUR: Final = 2_000
-"""Lines about refusals; what is beyond is counted, and told in one line a minute."""
+"""Lines about refusals; more are counted, in one line a minute."""
 REST_EVERY_MS: Final = 60_000
 DISTINCT_MAX: Final = 500
-"""Refusals that are told apart until they are written down."""
+"""Different refusals that are remembered until they are written."""
 
 _Refusal = tuple[Origin, str, str, str]
-"""From where, what, of what, and how it was refused."""
+"""Origin, action, noun and outcome."""
 _THE_REST: Final[_Refusal] = (Origin(actor=""), "many", "", "refused")
 
 
 def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> AuditEvent:
-    """Return a line; its number and hash are given when it is appended."""
+    """Return a line, without the number and hash that it gets when it is appended."""
     return AuditEvent(
         number=0,
         time=now_ms,
@@ -53,8 +52,12 @@ def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> A
 
 
 def note(uow: UnitOfWork, origin: Origin, action: str, noun: str) -> None:
-    """Append, in the transaction that does it, that something was done."""
-    store.audit(uow, line(origin, action, noun, "done", uow.now_ms))
+    """Append a line about a change to the log, in the transaction of the change."""
+    _append(uow, line(origin, action, noun, "done", uow.now_ms))
+
+
+def _append(uow: UnitOfWork, event: AuditEvent) -> None:
+    uow.do_last(append_lines, event)
 
 
 def _plain(text: str) -> str:
@@ -65,16 +68,20 @@ log: Final = logging.getLogger("headway.audit")
 
 
 @dataclass(eq=False)
-class _Append(Command[None]):
+class AppendLines(Command[None]):
+    """Appending of lines to the log."""
+
     events: list[AuditEvent]
 
     def apply(self, uow: UnitOfWork) -> None:
         for event in self.events:
-            store.audit(uow, event)
+            _append(uow, event)
 
 
 @dataclass(eq=False)
-class _Seal(Command[None]):
+class SealLog(Command[None]):
+    """Sealing of the log; a log with lines that was not sealed gets a line about that."""
+
     signer: Signer
     earlier: tuple[Signer, ...]
     head: int
@@ -85,14 +92,14 @@ class _Seal(Command[None]):
         before = seal(uow.database, self.signer, self.earlier)
         uow.changes += 1
         if before is None and self.head:
-            store.audit(uow, line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", uow.now_ms))
+            note(uow, Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}")
 
 
 class Audit:
-    """The log."""
+    """The audit log of a store."""
 
     def __init__(self, store: Store, signer: Signer, earlier: Sequence[Signer] = ()) -> None:
-        """`earlier` are signers with earlier secrets of the store."""
+        """`earlier`: signers with earlier secrets of the store."""
         self._store = store
         self._signer = signer
         self._earlier = tuple(earlier)
@@ -109,7 +116,7 @@ class Audit:
     async def append(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
         """Append a line; it is on disk when this returns."""
         event = line(origin, action, noun, outcome, self._clock.now_ms())
-        await self._store.write(_Append([event]))
+        await self._store.write(AppendLines([event]))
 
     async def seal(self) -> None:
         """Seal the audit log: sign its last entry with the store's secret, without which it cannot be rewritten then.
@@ -121,22 +128,22 @@ class Audit:
         if self._broken or unsealed(text, (self._signer,)) == head:
             return
         try:
-            await self._store.write(_Seal(self._signer, self._earlier, head.number))
+            await self._store.write(SealLog(self._signer, self._earlier, head.number))
         except Unavailable:  # it is tried again soon
             return
         except ValueError as error:
             self._broken = True
             log.error("audit.broken: %s; run headway doctor --verify", error)  # noqa: TRY400 - it is no mistake of ours
 
-    def refused(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
-        """Keep in mind that something was refused, to be appended soon. What happens often becomes one line with a number."""
+    def note_refusal(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
+        """Remember a refusal until `flush`; repeated ones become one line with a number."""
         place = (replace(origin, request_id="", agent=origin.agent[:TEXT_MAX]), action, noun[:TEXT_MAX], outcome)
         if place not in self._refusals and len(self._refusals) >= DISTINCT_MAX:
             place = _THE_REST
         self._refusals[place] = self._refusals.get(place, 0) + 1
 
     async def flush(self) -> None:
-        """Append the refusals that are kept in mind."""
+        """Append the remembered refusals."""
         if not self._refusals:
             return
         refusals, self._refusals = self._refusals, {}
@@ -158,13 +165,13 @@ class Audit:
         if not events:
             return
         try:
-            await self._store.write(_Append(events))
-        except Unavailable:  # they are told when it can be done
+            await self._store.write(AppendLines(events))
+        except Unavailable:  # they are written once the store is back
             self._refusals.pop(_THE_REST, None)  # these are among them
             for place, count in refusals.items():
                 self._refusals[place] = self._refusals.get(place, 0) + count
             raise
 
     async def page(self, organisation: int, after: int, limit: int, action: str = "") -> tuple[list[AuditEvent], bool]:
-        """Return the lines of an organisation after a number (0 as organisation: of all), and whether there are more."""
+        """Return the lines of an organisation (0: of all) after a number, and whether there are more."""
         return await read_audit(self._store.read, after, limit, organisation, action)

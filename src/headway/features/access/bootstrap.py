@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from headway.config import Settings
 from headway.errors import Conflict, Unauthenticated
-from headway.features.access import keytext
-from headway.features.access.keytext import KeyText
+from headway.features.access.access import Access
+from headway.features.access.digests import LOCAL_PREFIX
+from headway.features.access.keys import Keys
 from headway.kernel.authority import EVERYBODY, GRANTABLE, Origin
 from headway.kernel.query import FIRST
 from headway.private import key_text
+from headway.protocol import keytext
 from headway.protocol.access import CreateKey
+from headway.protocol.keytext import KeyText
+from headway.runs.service import Service
 from headway.setting import naming_setting
-
-if TYPE_CHECKING:
-    from headway.runs.service import Service
 
 log = logging.getLogger("headway")
 
 SECRET_MIN: Final = 32
 """Characters of the secret: 192 bits, if they are random."""
 DIFFERENT_MIN: Final = 10
-"""Different characters among those; 32 random ones have fewer once in many lifetimes."""
+"""Least number of different characters of the secret; 32 random ones practically never have fewer."""
 NAME: Final = "bootstrap"
 _ORIGIN: Final = Origin(organisation=FIRST, actor="the server's settings")
 
 
 def given(settings: Settings) -> KeyText | None:
-    """Return the key that the settings give, or None; raise ValueError, without its text, for what is none."""
+    """Return the key of the settings, or None; raise ValueError for a malformed or weak key, without its text."""
     if settings.bootstrap_key and settings.bootstrap_key_file:
         raise ValueError("HEADWAY_BOOTSTRAP_KEY and HEADWAY_BOOTSTRAP_KEY_FILE are both set: leave one of the two out")
     if settings.bootstrap_key:
@@ -46,17 +47,18 @@ async def bootstrap(service: Service, key: KeyText) -> str | None:
 
     It is made once: neither a key that was revoked nor one beside others comes by it.
     """
-    if not service.access.locked:
+    access = service.part(Access)
+    if not access.locked:
         asked = CreateKey(name=NAME, scopes=list(GRANTABLE))
         try:
-            await service.of(FIRST).keys.create(asked, EVERYBODY, _ORIGIN, first=key)
+            await service.of(FIRST).get(Keys).create(asked, EVERYBODY, _ORIGIN, first=key)
         except Conflict:  # another server on the database was faster
-            await service.access.refresh()
+            await access.refresh()
         else:
             log.info("keys.bootstrapped id=%s", key.id)
             return None
     try:
-        service.access.admit(key)
+        access.authenticate(key)
     except Unauthenticated as error:
         return (
             f"HEADWAY_BOOTSTRAP_KEY is not used: the store has keys already, and this is no valid one of them "
@@ -67,7 +69,7 @@ async def bootstrap(service: Service, key: KeyText) -> str | None:
 
 def _checked(text: str) -> KeyText:
     key = keytext.read(text.strip())
-    if key is None or key.id.startswith(keytext.LENT):
+    if key is None or key.id.startswith(LOCAL_PREFIX):
         raise ValueError("it is not a key, hw_ID_SECRET; make one with  headway keys generate")
     if len(key.secret) < SECRET_MIN or len(set(key.secret)) < DIFFERENT_MIN:
         raise ValueError(

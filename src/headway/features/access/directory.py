@@ -1,4 +1,4 @@
-"""Everybody whom the store knows, in memory; replaced as a whole when anything has changed."""
+"""Directory: the cache of organisations, users and keys, replaced as a whole when any of them changes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _names: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _set: Final = msgspec.json.Decoder(frozenset[str]).decode
 
 LOCAL: Final = "local worker"
+"""Name of keys that servers make for their own workers."""
 
 
 class KeyEntry(msgspec.Struct, frozen=True):
-    """A key with what belongs to it."""
+    """A key with its user, organisation, limits and secrets."""
 
     key: Key
     user: User | None
@@ -29,43 +30,43 @@ class KeyEntry(msgspec.Struct, frozen=True):
     allowance: Allowance | None
     secrets: tuple[Secret, ...]
     principal: Principal
-    """As which its holder acts; the number of the secret is filled in when one is shown."""
+    """Principal of the holder; the number of the secret is filled in when one is shown."""
 
-    def stands(self, secret: int, now_ms: int) -> bool:
-        """Whether the key is good, shown with the secret of that number."""
+    def is_valid(self, secret: int, now_ms: int) -> bool:
+        """Whether the key is valid, and its secret of that number too."""
         good = fault(self.key, self.user, self.organisation, now_ms) is None
         return good and any(known.number == secret and is_live(known, now_ms) for known in self.secrets)
 
     def good_until(self, secret: int) -> int | None:
-        """Return when that ceases to be so by itself."""
+        """Return the time at which the key or that secret expires, or None."""
         times = [self.key.expires_at, *(known.until for known in self.secrets if known.number == secret)]
         return min((time for time in times if time is not None), default=None)
 
 
 class Directory:
-    """Organisations, users and keys by what they are looked up by."""
+    """Organisations, users and keys by their ids."""
 
     def __init__(self) -> None:
         self.version: str | None = None
-        """What was taken in; None: nothing yet, so nobody is let in."""
+        """Version of the content; None before it is loaded."""
         self.organisations: dict[int, Organisation] = {}
         self.by_public_id: dict[str, Organisation] = {}
         self.allowances: dict[int, Allowance] = {}
         self.users: dict[str, User] = {}
         self.keys: dict[str, KeyEntry] = {}
-        self._lent: dict[str, KeyEntry] = {}
+        self._local: dict[str, KeyEntry] = {}
 
     @property
     def locked(self) -> bool:
-        """Whether a key is needed: from the first that was ever made. None that is revoked or expires opens the door again."""
+        """Whether requests need a key: from the first key on, also after all are revoked or expired."""
         return bool(self.keys)
 
     def entry(self, key_id: str) -> KeyEntry | None:
         """Return a key by its public id."""
-        return self.keys.get(key_id) or self._lent.get(key_id)
+        return self.keys.get(key_id) or self._local.get(key_id)
 
     def take(self, known: AccessSnapshot) -> None:
-        """Know this and nothing else, but for the keys that were lent."""
+        """Replace the content; keys of local workers stay."""
         self.version = known.version
         self.organisations = {one.id: one for one in known.organisations}
         self.by_public_id = {one.public_id: one for one in known.organisations}
@@ -90,10 +91,10 @@ class Directory:
         owner = key.organisation
         return KeyEntry(key, user, self.organisations.get(owner), self.allowances.get(owner), tuple(secrets), principal)
 
-    def lend(self, key_id: str, digest: str, now_ms: int) -> KeyEntry:
-        """Know a key for as long as this process lives: that of servers' own workers. It opens nothing else."""
+    def add_local(self, key_id: str, digest: str, now_ms: int) -> KeyEntry:
+        """Add the key of a server's own workers until this process ends; its only scope is `worker:protocol`."""
         key = Key(key_id, FIRST, None, LOCAL, '["worker:protocol"]', None, None, None, now_ms, None, None, None)
         organisation = Organisation(FIRST, "", LOCAL, "UTC", now_ms)
         entry = self._entry(key, [Secret(key_id, 1, digest, now_ms, None)])
-        entry = self._lent[key_id] = replace(entry, organisation=organisation)
+        entry = self._local[key_id] = replace(entry, organisation=organisation)
         return entry

@@ -1,22 +1,22 @@
-"""Keys of one organisation: made, changed, rotated and revoked; each change commits together with its line in the log."""
+"""Keys of one organisation: making, changing, rotating and revoking, each with a line in the audit log."""
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, NoReturn
+from typing import ClassVar, Final, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from headway.errors import Conflict, Forbidden, KeyNotFound
-from headway.features.access import audit, keytext
+from headway.features.access import audit, digests
 from headway.features.access import store as rows
 from headway.features.access.access import Access
 from headway.features.access.directory import KeyEntry
-from headway.features.access.keytext import KeyText
 from headway.features.access.model import Key, Secret
 from headway.features.access.rules import rotated
 from headway.features.access.store import AccessSnapshot
@@ -25,7 +25,9 @@ from headway.kernel.authority import GRANTABLE, OPERATING, READING, Origin, Prin
 from headway.kernel.namespace import Namespace
 from headway.kernel.permissions import beyond
 from headway.kernel.query import FIRST
-from headway.protocol.access import CreateKey, PatchKey
+from headway.protocol import access as wire
+from headway.protocol import keytext
+from headway.protocol.keytext import KeyText
 from headway.protocol.values import duration, invalid
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
@@ -33,20 +35,20 @@ from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
 KEYS_MAX: Final = 10_000
-"""Keys of one organisation, those that were revoked too: all are kept in memory."""
+"""Most keys of one organisation, revoked ones included: all are cached in memory."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Issued(NamedTuple):
-    """A key and, if it or a secret of it was just made, its text."""
+class IssuedKey(NamedTuple):
+    """A key, with its text if the key or its secret was just made."""
 
     entry: KeyEntry
     text: KeyText | None
 
 
 class Keys:
-    """Every verb on the keys of an organisation."""
+    """Keys of one organisation."""
 
     def __init__(self, store: Store, access: Access, signer: Signer, organisation: int = FIRST) -> None:
         self._store = store
@@ -56,16 +58,16 @@ class Keys:
         self._namespace = Namespace(organisation)
 
     def list(self) -> list[KeyEntry]:
-        """Return all, those that were revoked too, oldest first."""
+        """Return all keys, revoked ones included, oldest first."""
         return [entry for entry in self._access.directory.keys.values() if self._is_ours(entry)]
 
     def created_at(self, key_id: str) -> int | None:
-        """Return the time at which a key was made, the key of a local worker included; None if there is no such key."""
+        """Return the time at which a key was made, keys of local workers included; None if there is no such key."""
         entry = self._access.directory.entry(key_id)
         return None if entry is None else entry.key.created_at
 
     def get(self, key_id: str) -> KeyEntry:
-        """Return one; raise KeyNotFound."""
+        """Return a key; raise KeyNotFound."""
         entry = self._access.directory.keys.get(key_id)
         if entry is None or not self._is_ours(entry):
             _absent(key_id)
@@ -76,71 +78,67 @@ class Keys:
 
     async def create(
         self,
-        asked: CreateKey,
+        asked: wire.CreateKey,
         by: Principal,
         origin: Origin,
         request: RequestKey | None = None,
         *,
         first: KeyText | None = None,
-    ) -> Issued:
-        """Make a key; its text is in the answer to this call and nowhere else.
+    ) -> IssuedKey:
+        """Make a key; its text is in this result and is stored nowhere.
 
-        `first` is the text of the first key of all, in place of a random one. Raises InvalidInput for scopes that there are
-        not, Forbidden for what `by` could not give, and Conflict if there are keys and this one was to be the first.
+        `first` is the text of the first key of all, in place of a random one. Raises InvalidInput for an unknown scope or
+        user, Forbidden for rights that `by` lacks, Conflict for more than KEYS_MAX keys, for a first key without
+        `key:admin`, and with `first` if there are keys already, and IdempotencyKeyReused.
         """
         scopes = self._scopes(asked.scopes)
         _refuse_beyond(by, scopes, asked.queues)
         text = first or keytext.new()
-        digest = keytext.digest(self._signer, text)
+        digest = digests.digest(self._signer, text)
         life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
-        command = _CreateKey(asked, self._organisation, scopes, text, digest, life_ms, origin, first=first is not None)
+        command = CreateKey(asked, self._organisation, scopes, text, digest, life_ms, origin, first=first is not None)
         key_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
-        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
+        return IssuedKey(self.get(key_id), None if request is not None and request.replayed else text)
 
-    async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> KeyEntry:
-        """Change a key; what is taken from it is gone at once, also for what is open."""
+    async def patch(self, key_id: str, asked: wire.PatchKey, by: Principal, origin: Origin) -> KeyEntry:
+        """Change a key; rights are taken from it at once, also from open requests.
+
+        Raises KeyNotFound, InvalidInput for an unknown scope, and Forbidden for a key with more rights than `by`.
+        """
         scopes = None if asked.scopes is UNSET else self._scopes(asked.scopes)
         if scopes is not None:
-            _refuse_beyond(by, scopes, self._bound(self.get(key_id)))
-
-        def change(key: Key) -> Key:
-            return replace(
-                key,
-                name=key.name if asked.name is UNSET else asked.name,
-                scopes=key.scopes if scopes is None else _encode(scopes).decode(),
-                per_minute=key.per_minute if asked.per_minute is UNSET else asked.per_minute,
-                per_day=key.per_day if asked.per_day is UNSET else asked.per_day,
-            )
-
-        return await self._change(key_id, by, origin, "key.change", change)
+            _refuse_beyond(by, scopes, self.get(key_id).principal.queues)
+        return await self._change(ChangeKey(key_id, self._organisation, by, origin, asked, scopes))
 
     async def revoke(self, key_id: str, by: Principal, origin: Origin) -> KeyEntry:
-        """End a key for good: from the commit on nothing is let in by it, and what it has open is closed."""
-        now_ms = self._store.clock.now_ms()
-        return await self._change(
-            key_id, by, origin, "key.revoke", lambda key: replace(key, revoked_at=key.revoked_at or now_ms)
-        )
+        """Revoke a key for good: from the commit on it is refused, and its open requests are ended.
+
+        Raises KeyNotFound, and Forbidden for a key with more rights than `by`.
+        """
+        return await self._change(RevokeKey(key_id, self._organisation, by, origin))
 
     async def rotate(
         self, key_id: str, overlap: str, by: Principal, origin: Origin, request: RequestKey | None = None
-    ) -> Issued:
-        """Give a key a new secret; the last one goes on for the overlap, one before that ends now."""
+    ) -> IssuedKey:
+        """Give a key a new secret; the last one stays valid for the overlap (a duration), an earlier one ends now.
+
+        Raises KeyNotFound, InvalidInput, Forbidden for a key with more rights than `by`, Conflict for a revoked key, and
+        IdempotencyKeyReused.
+        """
         overlap_ms = duration(overlap, "/overlap")
         text = keytext.new(key_id)
         self.get(key_id)
-        command = _RotateKey(key_id, self._organisation, keytext.digest(self._signer, text), overlap_ms, by, origin)
+        command = RotateKey(key_id, self._organisation, digests.digest(self._signer, text), overlap_ms, by, origin)
         await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
-        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
+        return IssuedKey(self.get(key_id), None if request is not None and request.replayed else text)
 
-    async def _change(
-        self, key_id: str, by: Principal, origin: Origin, action: str, change: Callable[[Key], Key]
-    ) -> KeyEntry:
-        self.get(key_id)
-        await self._store.write(_ChangeKey(key_id, self._organisation, by, origin, action, change))
+    async def _change(self, command: KeyCommand) -> KeyEntry:
+        self.get(command.key_id)
+        await self._store.write(command)
         await self._access.refresh()
-        return self.get(key_id)
+        return self.get(command.key_id)
 
     def _scopes(self, asked: Iterable[str] | None) -> builtins.list[str]:
         wanted = [scope for scope in GRANTABLE if scope in (READING if asked is None else set(asked))]
@@ -152,14 +150,12 @@ class Keys:
             raise invalid("/scopes", f"{operating[0]} is for keys of the first organisation")
         return [str(scope) for scope in wanted]
 
-    @staticmethod
-    def _bound(entry: KeyEntry) -> tuple[str, ...] | None:
-        return entry.principal.queues
-
 
 @dataclass(eq=False)
-class _CreateKey(Creation):
-    asked: CreateKey
+class CreateKey(Creation):
+    """Insertion of a key with its first secret; the result is its id."""
+
+    asked: wire.CreateKey
     organisation: int
     scopes: list[str]
     text: KeyText
@@ -167,7 +163,7 @@ class _CreateKey(Creation):
     life_ms: int | None
     origin: Origin
     first: bool
-    """Whether it is refused if there is a key already."""
+    """Whether the key has to be the first one."""
 
     def apply(self, uow: UnitOfWork) -> str:
         known, asked, key_id = rows.lock(uow), self.asked, self.text.id
@@ -199,7 +195,9 @@ class _CreateKey(Creation):
 
 
 @dataclass(eq=False)
-class _RotateKey(Creation):
+class RotateKey(Creation):
+    """Insertion of a new secret of a key; the result is the key's id."""
+
     key_id: str
     organisation: int
     digest: str
@@ -221,22 +219,61 @@ class _RotateKey(Creation):
 
 
 @dataclass(eq=False)
-class _ChangeKey(Command[None]):
+class KeyCommand(Command[None]):
+    """Base of the changes of one key: a change is saved with a line in the audit log."""
+
     key_id: str
     organisation: int
     by: Principal
     origin: Origin
-    action: str
-    change: Callable[[Key], Key]
+
+    action: ClassVar[str]
 
     def apply(self, uow: UnitOfWork) -> None:
+        """Change the key; raise KeyNotFound, or Forbidden for a key with more rights than `by`."""
         known = rows.lock(uow)
         key = _key_of(known, self.organisation, self.key_id)
         _refuse_stronger(self.by, key)
-        changed = self.change(key)
+        changed = self.change(key, uow.now_ms)
         if changed != key:
             rows.save(uow, known, changed)
             audit.note(uow, self.origin, self.action, self.key_id)
+
+    @abstractmethod
+    def change(self, key: Key, now_ms: int) -> Key:
+        """Return the key after the change."""
+
+
+@dataclass(eq=False)
+class ChangeKey(KeyCommand):
+    """Change of a key's name, scopes and limits."""
+
+    asked: wire.PatchKey
+    scopes: list[str] | None
+    """The new scopes, checked; None: as before."""
+
+    action = "key.change"
+
+    def change(self, key: Key, now_ms: int) -> Key:
+        del now_ms
+        asked = self.asked
+        return replace(
+            key,
+            name=key.name if asked.name is UNSET else asked.name,
+            scopes=key.scopes if self.scopes is None else _encode(self.scopes).decode(),
+            per_minute=key.per_minute if asked.per_minute is UNSET else asked.per_minute,
+            per_day=key.per_day if asked.per_day is UNSET else asked.per_day,
+        )
+
+
+@dataclass(eq=False)
+class RevokeKey(KeyCommand):
+    """Revocation of a key."""
+
+    action = "key.revoke"
+
+    def change(self, key: Key, now_ms: int) -> Key:
+        return replace(key, revoked_at=key.revoked_at or now_ms)
 
 
 def _key_of(known: AccessSnapshot, organisation: int, key_id: str) -> Key:
@@ -247,7 +284,7 @@ def _key_of(known: AccessSnapshot, organisation: int, key_id: str) -> Key:
 
 
 def _refuse_strange_user(known: AccessSnapshot, organisation: int, user_id: str | None) -> None:
-    """Raise InvalidInput for a user of another organisation, as for one that does not exist."""
+    """Raise InvalidInput for a user of another organisation, as for an unknown user."""
     ours = {user.id for user in known.users if user.organisation == organisation}
     if user_id is not None and user_id not in ours:
         raise invalid("/user_id", "no user has that id")

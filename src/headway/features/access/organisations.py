@@ -1,4 +1,4 @@
-"""Organisations: parties that share a server and see nothing of each other."""
+"""Organisations: tenants of a server, isolated from each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headway.kernel.namespace import Namespace
 from headway.kernel.organisation import Organisation
 from headway.kernel.query import FIRST
 from headway.kernel.zone import UnknownZone, named
-from headway.protocol.access import CreateOrganisation, PatchOrganisation
+from headway.protocol import access as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
@@ -27,11 +27,11 @@ from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
 ORGANISATIONS_MAX: Final = 10_000
-"""All are kept in memory."""
+"""Most organisations of a store: all are cached in memory."""
 
 
 class Organisations:
-    """Every verb on organisations; for those who run the server."""
+    """Organisations of a store, for the operators of the server."""
 
     def __init__(self, store: Store, access: Access, ids: IdSource) -> None:
         self._store = store
@@ -40,45 +40,53 @@ class Organisations:
         self._namespace = Namespace(FIRST)
 
     def list(self) -> list[Organisation]:
-        """Return all, oldest first."""
+        """Return all organisations, oldest first."""
         return list(self._access.directory.organisations.values())
 
     def get(self, public_id: str) -> Organisation:
-        """Return one; raise OrganisationNotFound."""
+        """Return an organisation; raise OrganisationNotFound."""
         found = self._access.directory.by_public_id.get(public_id)
         return found or _absent(public_id)
 
     def of(self, number: int) -> Organisation:
-        """Return the one that a caller is in."""
+        """Return an organisation by its number."""
         return self._access.directory.organisations[number]
 
     def allowance(self, number: int) -> Allowance:
-        """Return how often all of its keys together may ask."""
+        """Return the request limits of all keys of an organisation together."""
         return self._access.directory.allowances.get(number) or Allowance(number)
 
     async def create(
-        self, asked: CreateOrganisation, origin: Origin, request: RequestKey | None = None
+        self, asked: wire.CreateOrganisation, origin: Origin, request: RequestKey | None = None
     ) -> Organisation:
-        """Make an organisation; it is empty, and gets its first key from those who run the server."""
+        """Make an organisation, which is empty and has no key yet.
+
+        Raises InvalidInput for an unknown zone, Conflict for more than ORGANISATIONS_MAX, and IdempotencyKeyReused.
+        """
         _check_zone(asked.zone)
-        command = _CreateOrganisation(asked, self._ids.new(self._store.clock.now_ms()), origin)
+        command = CreateOrganisation(asked, self._ids.new(self._store.clock.now_ms()), origin)
         public_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return self.get(public_id)
 
-    async def patch(self, public_id: str, asked: PatchOrganisation, origin: Origin) -> Organisation:
-        """Change an organisation; if it is disabled, none of its keys works from the commit on."""
+    async def patch(self, public_id: str, asked: wire.PatchOrganisation, origin: Origin) -> Organisation:
+        """Change an organisation; if it is disabled, its keys are refused from the commit on.
+
+        Raises OrganisationNotFound, InvalidInput for an unknown zone, and Conflict for disabling the first organisation.
+        """
         if asked.zone is not UNSET:
             _check_zone(asked.zone)
         self.get(public_id)
-        await self._store.write(_ChangeOrganisation(public_id, asked, origin))
+        await self._store.write(ChangeOrganisation(public_id, asked, origin))
         await self._access.refresh()
         return self.get(public_id)
 
 
 @dataclass(eq=False)
-class _CreateOrganisation(Creation):
-    asked: CreateOrganisation
+class CreateOrganisation(Creation):
+    """Insertion of an organisation; the result is its public id."""
+
+    asked: wire.CreateOrganisation
     public_id: str
     origin: Origin
 
@@ -100,9 +108,11 @@ class _CreateOrganisation(Creation):
 
 
 @dataclass(eq=False)
-class _ChangeOrganisation(Command[None]):
+class ChangeOrganisation(Command[None]):
+    """Change of an organisation and of its request limits."""
+
     public_id: str
-    asked: PatchOrganisation
+    asked: wire.PatchOrganisation
     origin: Origin
 
     def apply(self, uow: UnitOfWork) -> None:

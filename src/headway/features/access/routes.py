@@ -1,4 +1,4 @@
-"""Handlers and routes for organisations, users, keys and the log of who did what."""
+"""Routes and handlers for organisations, users, keys and the audit log."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Final
 import msgspec
 
 from headway.errors import OrganisationNotFound
+from headway.features.access.access import Access
 from headway.features.access.directory import KeyEntry
-from headway.features.access.keys import Issued, Keys
+from headway.features.access.keys import IssuedKey, Keys
 from headway.features.access.model import AuditEvent, User
-from headway.features.access.rules import DAY_MS, MINUTE_MS, Window, is_live
+from headway.features.access.organisations import Organisations
+from headway.features.access.rules import is_live
+from headway.features.access.users import Users
 from headway.kernel.authority import SCOPES
 from headway.kernel.organisation import Organisation
 from headway.kernel.permissions import may
@@ -19,12 +22,24 @@ from headway.protocol import access as wire
 from headway.protocol.times import to_text, to_text_or_none
 from headway.web.call import Call
 from headway.web.parameters import PAGE_MAX
-from headway.web.ratelimits import tightest
+from headway.web.ratelimits import DAY_MS, MINUTE_MS, Window
 from headway.web.reply import Reply, json
 from headway.web.route import Route, route
 
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+def _organisations(call: Call) -> Organisations:
+    return call.server.service.part(Organisations)
+
+
+def _keys(call: Call) -> Keys:
+    return call.service.get(Keys)
+
+
+def _users(call: Call) -> Users:
+    return call.service.get(Users)
 
 
 # -- the caller --------------------------------------------------------------------------------------------------------
@@ -33,8 +48,8 @@ REPLAYED: Final = (b"idempotency-replayed", b"true")
 async def whoami(call: Call) -> Reply:
     """GET /v1/whoami."""
     who = call.principal
-    windows = call.windows()
-    organisation = call.server.service.organisations.of(who.organisation)
+    rates = call.rates
+    organisation = _organisations(call).of(who.organisation)
     shown = wire.Whoami(
         organisation=organisation_out(call, organisation),
         actor=who.actor,
@@ -42,8 +57,8 @@ async def whoami(call: Call) -> Reply:
         user_id=who.user_id,
         scopes=[str(scope) for scope in SCOPES if scope in who.scopes],
         queues=None if who.queues is None else list(who.queues),
-        per_minute=_limit_out(tightest(windows, MINUTE_MS)) if windows else None,
-        per_day=_limit_out(tightest(windows, DAY_MS)) if windows else None,
+        per_minute=None if rates is None else _limit_out(rates.tightest(MINUTE_MS)),
+        per_day=None if rates is None else _limit_out(rates.tightest(DAY_MS)),
     )
     return json(shown)
 
@@ -86,7 +101,7 @@ def key_out(call: Call, entry: KeyEntry, text: str | None = None) -> wire.KeyOut
     )
 
 
-def _issued(call: Call, issued: Issued, status: int) -> Reply:
+def _issued(call: Call, issued: IssuedKey, status: int) -> Reply:
     shown = key_out(call, issued.entry, None if issued.text is None else str(issued.text))
     if issued.text is None:
         return json(shown, 200, REPLAYED)
@@ -102,43 +117,41 @@ async def create_key(call: Call) -> Reply:
 
 def _keys_of(call: Call, public_id: str | None) -> Keys:
     """Return the keys of the caller's organisation, or of the one named, if the caller runs the server."""
-    service = call.server.service
-    if public_id is None or public_id == service.organisations.of(call.principal.organisation).public_id:
-        return call.service.keys
+    organisations = _organisations(call)
+    if public_id is None or public_id == organisations.of(call.principal.organisation).public_id:
+        return _keys(call)
     if not may(call.principal, "organisation:admin"):
         raise OrganisationNotFound(f"there is no organisation {public_id[:80]!r}")
-    return service.of(service.organisations.get(public_id).id).keys
+    return call.server.service.of(organisations.get(public_id).id).get(Keys)
 
 
 async def list_keys(call: Call) -> Reply:
     """GET /v1/keys."""
-    return json(wire.KeyList(data=[key_out(call, entry) for entry in call.service.keys.list()]))
+    return json(wire.KeyList(data=[key_out(call, entry) for entry in _keys(call).list()]))
 
 
 async def get_key(call: Call) -> Reply:
     """GET /v1/keys/{key}."""
-    return json(key_out(call, call.service.keys.get(call.arguments["key"])))
+    return json(key_out(call, _keys(call).get(call.arguments["key"])))
 
 
 async def patch_key(call: Call) -> Reply:
     """PATCH /v1/keys/{key}."""
     asked = call.asked(wire.PatchKey)
-    entry = await call.service.keys.patch(call.arguments["key"], asked, call.principal, call.origin())
+    entry = await _keys(call).patch(call.arguments["key"], asked, call.principal, call.origin())
     return json(key_out(call, entry))
 
 
 async def rotate_key(call: Call) -> Reply:
     """POST /v1/keys/{key}:rotate."""
     overlap = call.asked(wire.RotateKey).overlap
-    issued = await call.service.keys.rotate(
-        call.arguments["key"], overlap, call.principal, call.origin(), call.request_key()
-    )
+    issued = await _keys(call).rotate(call.arguments["key"], overlap, call.principal, call.origin(), call.request_key())
     return _issued(call, issued, 200)
 
 
 async def revoke_key(call: Call) -> Reply:
     """POST /v1/keys/{key}:revoke."""
-    return json(key_out(call, await call.service.keys.revoke(call.arguments["key"], call.principal, call.origin())))
+    return json(key_out(call, await _keys(call).revoke(call.arguments["key"], call.principal, call.origin())))
 
 
 # -- users -------------------------------------------------------------------------------------------------------------
@@ -148,7 +161,7 @@ def user_out(call: Call, user: User) -> wire.UserOut:
     """Show a user."""
     return wire.UserOut(
         id=user.id,
-        organisation=call.server.service.organisations.of(user.organisation).public_id,
+        organisation=_organisations(call).of(user.organisation).public_id,
         name=user.name,
         email=user.email,
         state="active" if user.state == "active" else "disabled",
@@ -160,25 +173,25 @@ def user_out(call: Call, user: User) -> wire.UserOut:
 
 async def create_user(call: Call) -> Reply:
     """POST /v1/users."""
-    user = await call.service.users.create(call.asked(wire.CreateUser), call.origin(), call.request_key())
+    user = await _users(call).create(call.asked(wire.CreateUser), call.origin(), call.request_key())
     shown = user_out(call, user)
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 async def list_users(call: Call) -> Reply:
     """GET /v1/users."""
-    return json(wire.UserList(data=[user_out(call, user) for user in call.service.users.list()]))
+    return json(wire.UserList(data=[user_out(call, user) for user in _users(call).list()]))
 
 
 async def get_user(call: Call) -> Reply:
     """GET /v1/users/{id}."""
-    return json(user_out(call, call.service.users.get(call.arguments["id"])))
+    return json(user_out(call, _users(call).get(call.arguments["id"])))
 
 
 async def patch_user(call: Call) -> Reply:
     """PATCH /v1/users/{id}."""
     asked = call.asked(wire.PatchUser)
-    return json(user_out(call, await call.service.users.patch(call.arguments["id"], asked, call.origin())))
+    return json(user_out(call, await _users(call).patch(call.arguments["id"], asked, call.origin())))
 
 
 # -- organisations -----------------------------------------------------------------------------------------------------
@@ -186,7 +199,7 @@ async def patch_user(call: Call) -> Reply:
 
 def organisation_out(call: Call, organisation: Organisation) -> wire.OrganisationOut:
     """Show an organisation."""
-    allowance = call.server.service.organisations.allowance(organisation.id)
+    allowance = _organisations(call).allowance(organisation.id)
     return wire.OrganisationOut(
         id=organisation.public_id,
         name=organisation.name,
@@ -202,30 +215,26 @@ def organisation_out(call: Call, organisation: Organisation) -> wire.Organisatio
 async def create_organisation(call: Call) -> Reply:
     """POST /v1/organisations."""
     asked = call.asked(wire.CreateOrganisation)
-    made = await call.server.service.organisations.create(asked, call.origin(), call.request_key())
+    made = await _organisations(call).create(asked, call.origin(), call.request_key())
     shown = organisation_out(call, made)
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 async def list_organisations(call: Call) -> Reply:
     """GET /v1/organisations."""
-    found = call.server.service.organisations.list()
+    found = _organisations(call).list()
     return json(wire.OrganisationList(data=[organisation_out(call, one) for one in found]))
 
 
 async def get_organisation(call: Call) -> Reply:
     """GET /v1/organisations/{id}."""
-    return json(organisation_out(call, call.server.service.organisations.get(call.arguments["id"])))
+    return json(organisation_out(call, _organisations(call).get(call.arguments["id"])))
 
 
 async def patch_organisation(call: Call) -> Reply:
     """PATCH /v1/organisations/{id}."""
     asked = call.asked(wire.PatchOrganisation)
-    return json(
-        organisation_out(
-            call, await call.server.service.organisations.patch(call.arguments["id"], asked, call.origin())
-        )
-    )
+    return json(organisation_out(call, await _organisations(call).patch(call.arguments["id"], asked, call.origin())))
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
@@ -237,7 +246,7 @@ async def list_audit_events(call: Call) -> Reply:
     who = call.principal
     whose = 0 if may(who, "organisation:admin") else who.organisation
     size = min(asked.page_size, PAGE_MAX)
-    found, more = await call.server.service.access.audit.page(whose, asked.after, size, asked.action)
+    found, more = await call.server.service.part(Access).audit.page(whose, asked.after, size, asked.action)
     shown = [_event_out(call, event) for event in found]
     next_after = shown[-1].number if shown else asked.after
     return json(wire.AuditEventList(data=shown, next_after=next_after, has_more=more))
@@ -247,7 +256,7 @@ def _event_out(call: Call, event: AuditEvent) -> wire.AuditEventOut:
     return wire.AuditEventOut(
         number=event.number,
         time=to_text(event.time),
-        organisation=call.server.service.organisations.of(event.organisation or FIRST).public_id,
+        organisation=_organisations(call).of(event.organisation or FIRST).public_id,
         actor=event.actor,
         key_id=event.key_id or None,
         ip=event.ip,

@@ -1,6 +1,6 @@
-"""Access decisions: validity of keys, scopes, request limits, and the hash chain of the audit log.
+"""Access decisions: validity of keys, rotation of secrets, and the hash chain of the audit log.
 
-Pure functions and counters: the time is an argument, keys and secrets come as they are stored.
+Pure functions: the time is an argument, keys and secrets come as they are stored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import msgspec
 from headway.features.access.model import AuditEvent, Key, Secret, User
 from headway.kernel.organisation import Organisation
 
-MINUTE_MS: Final = 60_000
-DAY_MS: Final = 86_400_000
-PERIODS: Final = (MINUTE_MS, DAY_MS)
 LIVE_MAX: Final = 2
 """Maximum number of valid secrets of a key."""
 
@@ -59,56 +56,6 @@ def rotated(secrets: Iterable[Secret], key_id: str, digest: str, overlap_ms: int
     if overlap_ms <= 0:
         return [new]
     return [*(msgspec.structs.replace(secret, until=now_ms + overlap_ms) for secret in kept), new]
-
-
-# -- limits ------------------------------------------------------------------------------------------------------------
-
-
-class Window:
-    """Count of requests between one full minute (or day, UTC) and the next.
-
-    `mine` is exact. `others` is the last known count of other servers in the same window.
-    """
-
-    __slots__ = ("ends_at", "limit", "mine", "others", "period", "saved")
-
-    def __init__(self, period: int, limit: int) -> None:
-        self.period = period
-        self.limit = limit
-        self.ends_at = 0
-        self.mine = 0
-        self.others = 0
-        self.saved = 0
-        """Value of `mine` that was last written."""
-
-    def left(self, now_ms: int) -> int:
-        """Return the number of requests left; at the end of a window the next one begins."""
-        if now_ms >= self.ends_at or now_ms < self.ends_at - self.period:  # a clock that was set back too
-            self.ends_at = now_ms - now_ms % self.period + self.period
-            self.mine = self.others = self.saved = 0
-        return self.limit - self.mine - self.others
-
-    @property
-    def started_at(self) -> int:
-        """Start of the window."""
-        return self.ends_at - self.period
-
-    def resume(self, started_at: int, mine: int, others: int) -> None:
-        """Add the counts of before, by this server and by others, if they belong to the present window."""
-        if started_at == self.started_at:
-            self.mine = max(self.mine, mine)
-            self.others = others
-
-
-def spent(windows: Iterable[Window], now_ms: int) -> Window | None:
-    """Count one request in every window and return None, or, if a window is used up, return that window."""
-    for window in windows:
-        begun = window.ends_at - window.period <= now_ms < window.ends_at
-        if (window.limit - window.mine - window.others if begun else window.left(now_ms)) <= 0:
-            return window
-    for window in windows:
-        window.mine += 1
-    return None
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
-"""What the store keeps of organisations, users and keys; and the log, which only grows.
+"""Statements of organisations, users, keys and the audit log, within a transaction or a read.
 
-Everything here is read as a whole and kept in memory (`features.access.directory`): it is small, and nobody is let in or
-kept out by what a database answers in time.
+All but the log is read as a whole and cached (`features.access.directory`): it is small, and authentication must not wait
+for a database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec.structs import asdict, astuple, replace
@@ -16,27 +16,33 @@ from headway.features.access.model import Allowance, AuditEvent, Key, Secret, Us
 from headway.features.access.rules import Head, chained
 from headway.ids import Signer
 from headway.kernel.organisation import Organisation
-from headway.notify.events import AccessChanged
+from headway.notify.events import CommitEvent
 from headway.store.corruption import is_json
 from headway.store.database import Database
 from headway.store.reader import Reader
 from headway.store.unit_of_work import UnitOfWork
 
 VERSION: Final = "access"
-"""The fact whose value rises with every change of what is here, but for the log."""
+"""Name of the fact whose value rises with every change of organisations, users and keys."""
 HEAD: Final = "audit"
-"""The fact that says where the log ends. Who appends to it locks it first: servers take turns."""
+"""Name of the fact with the end of the log. Its row is locked by each append, so that servers take turns."""
 
 SEAL: Final = "audit_seal"
-"""The fact with the seal: an earlier end of the log, signed with the store's secret, so that write access to the
+"""Name of the fact with the seal: an earlier end of the log, signed with the store's secret, so that write access to the
 database alone cannot forge it."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _head: Final = msgspec.json.Decoder(Head)
 
 
+class AccessChanged(CommitEvent, frozen=True):
+    """Keys, users or organisations changed, here or on another server."""
+
+    relay: ClassVar[str] = "access"
+
+
 class AccessSnapshot(msgspec.Struct, frozen=True):
-    """All that is kept, as of one version."""
+    """Organisations, users and keys as of one version."""
 
     version: str
     organisations: list[Organisation]
@@ -46,8 +52,8 @@ class AccessSnapshot(msgspec.Struct, frozen=True):
     secrets: list[Secret]
 
 
-def read_known(database: Database) -> AccessSnapshot:
-    """Read all. The version comes first: what changes meanwhile is read again because of it."""
+def read_snapshot(database: Database) -> AccessSnapshot:
+    """Read all. The version comes first, so that changes made meanwhile are noticed and read again."""
     return AccessSnapshot(
         read_version(database),
         [Organisation(*row) for row in database.rows("read_organisations")],
@@ -59,7 +65,7 @@ def read_known(database: Database) -> AccessSnapshot:
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    """Return the key of a row; one whose scopes were damaged on disk has none."""
+    """Return the key of a row, without scopes if these were damaged on disk."""
     key = Key(*row)
     if is_json(key.scopes) and (key.queues is None or is_json(key.queues)):
         return key
@@ -67,20 +73,20 @@ def _key(row: tuple[Any, ...]) -> Key:
 
 
 def read_version(database: Database) -> str:
-    """Return the version; of a store in which nothing was changed yet it is empty."""
+    """Return the version; it is empty before the first change."""
     rows = database.rows("read_fact", name=VERSION)
     return str(rows[0][0]) if rows else ""
 
 
 def read_usage(database: Database, since: int) -> list[Usage]:
-    """Return what was counted in windows that began since then."""
+    """Return the counts of windows that began since then."""
     return [Usage(*row) for row in database.rows("read_usage", since=since)]
 
 
 async def read_audit(
     read: Reader, after: int, limit: int, organisation: int, action: str
 ) -> tuple[list[AuditEvent], bool]:
-    """Return a page of the log after a number, of one organisation (0: of all), and whether there is more."""
+    """Return the lines of the log after a number, of one organisation (0: of all), and whether there are more."""
 
     def page(database: Database) -> list[AuditEvent]:
         rows = database.rows("read_audit", after=after, limit=limit + 1, organisation=organisation, action=action)
@@ -91,15 +97,15 @@ async def read_audit(
 
 
 def lock(uow: UnitOfWork) -> AccessSnapshot:
-    """Return what is there now, and let no other server change it until this transaction is over."""
+    """Return the present content, and keep other servers from changing it until the end of this transaction."""
     uow.flush()
     uow.database.run("insert_fact", name=VERSION, value="0")
     uow.database.rows("lock_fact", name=VERSION)
-    return read_known(uow.database)
+    return read_snapshot(uow.database)
 
 
 def save(uow: UnitOfWork, known: AccessSnapshot, *changed: Organisation | Allowance | User | Key) -> None:
-    """Keep what has changed; `known` is what `lock` has returned in the same transaction."""
+    """Save the changed objects; `known` is the result of `lock` in the same transaction."""
     for noun in changed:
         match noun:
             case Organisation():
@@ -115,18 +121,13 @@ def save(uow: UnitOfWork, known: AccessSnapshot, *changed: Organisation | Allowa
 
 
 def save_secrets(uow: UnitOfWork, key_id: str, secrets: Iterable[Secret]) -> None:
-    """Keep these secrets of a key, and no others."""
+    """Replace the secrets of a key."""
     uow.later("delete_secrets", key_id=key_id)
     uow.later("insert_secrets", rows=_encode([astuple(secret) for secret in secrets]).decode())
 
 
-def audit(uow: UnitOfWork, event: AuditEvent) -> None:
-    """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
-    uow.do_last(append, event)
-
-
-def append(database: Database, events: list[AuditEvent]) -> None:
-    """Append to the log, in a transaction that is about to end: until it has, no other server can append."""
+def append_lines(database: Database, events: list[AuditEvent]) -> None:
+    """Append to the log, last of all in a transaction: until its end no other server can append."""
     database.run("insert_fact", name=HEAD, value=_encode(Head()).decode())
     head = _head.decode(database.rows("lock_fact", name=HEAD)[0][0])
     rows = []
@@ -139,15 +140,15 @@ def append(database: Database, events: list[AuditEvent]) -> None:
 
 
 def read_seal(database: Database) -> tuple[Head, str]:
-    """Return the last entry of the audit log, and its seal; "" if it has none."""
+    """Return the end of the log, and its seal; "" if it has none."""
     seals = database.rows("read_fact", name=SEAL)
     return head_of(database.rows("read_fact", name=HEAD)), str(seals[0][0]) if seals else ""
 
 
 def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head | None:
-    """Seal the log as it is, in a transaction; return where it was sealed before, None if it was not.
+    """Seal the log as it is, in a transaction; return the end that was sealed before, or None.
 
-    Raises ValueError for a log that does not have the line that it was sealed with.
+    Raises ValueError for a log without the line that was sealed before.
     """
     database.run("insert_fact", name=HEAD, value=_encode(Head()).decode())
     database.rows("lock_fact", name=HEAD)
@@ -161,11 +162,11 @@ def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head 
 
 
 def unsealed(text: str, signers: Iterable[Signer]) -> Head | None:
-    """Return the sealed end of the log; None for a seal that none of the signers has made."""
+    """Return the sealed end of the log; None for a seal of another signer."""
     found = next((head for signer in signers if (head := signer.unseal(SEAL, text)) is not None), None)
     return None if found is None else _head.decode(found)
 
 
 def head_of(rows: Iterable[tuple[str]]) -> Head:
-    """Return where the log ended, from what the store says."""
+    """Return the end of the log from the rows of its fact."""
     return next((_head.decode(value) for (value,) in rows), Head())

@@ -1,4 +1,4 @@
-"""Users of one organisation."""
+"""Users of one organisation: making and changing them, with a line in the audit log."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from headway.ids import IdSource
 from headway.kernel.authority import Origin
 from headway.kernel.namespace import Namespace
 from headway.kernel.query import FIRST
-from headway.protocol.access import CreateUser, PatchUser
+from headway.protocol import access as wire
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
 from headway.store.store import Store
 from headway.store.unit_of_work import UnitOfWork
 
 USERS_MAX: Final = 10_000
-"""Users of one organisation: all are kept in memory."""
+"""Most users of one organisation: all are cached in memory."""
 
 
 class Users:
-    """Every verb on the users of an organisation."""
+    """Users of one organisation."""
 
     def __init__(self, store: Store, access: Access, ids: IdSource, organisation: int = FIRST) -> None:
         self._store = store
@@ -38,34 +38,36 @@ class Users:
         self._namespace = Namespace(organisation)
 
     def list(self) -> list[User]:
-        """Return all, oldest first."""
+        """Return all users, oldest first."""
         return [user for user in self._access.directory.users.values() if user.organisation == self._organisation]
 
     def get(self, user_id: str) -> User:
-        """Return one; raise UserNotFound."""
+        """Return a user; raise UserNotFound."""
         user = self._access.directory.users.get(user_id)
         if user is None or user.organisation != self._organisation:
             _absent(user_id)
         return user
 
-    async def create(self, asked: CreateUser, origin: Origin, request: RequestKey | None = None) -> User:
-        """Make a user; raise Conflict for more than USERS_MAX."""
-        command = _CreateUser(asked, self._organisation, self._ids.new(self._store.clock.now_ms()), origin)
+    async def create(self, asked: wire.CreateUser, origin: Origin, request: RequestKey | None = None) -> User:
+        """Make a user; raise Conflict for more than USERS_MAX, or IdempotencyKeyReused."""
+        command = CreateUser(asked, self._organisation, self._ids.new(self._store.clock.now_ms()), origin)
         user_id = await self._store.write(keyed(command, request, self._namespace))
         await self._access.refresh()
         return self.get(user_id)
 
-    async def patch(self, user_id: str, asked: PatchUser, origin: Origin) -> User:
-        """Change a user; if they are disabled, none of their keys works from the commit on."""
+    async def patch(self, user_id: str, asked: wire.PatchUser, origin: Origin) -> User:
+        """Change a user; if it is disabled, its keys are refused from the commit on. Raises UserNotFound."""
         self.get(user_id)
-        await self._store.write(_ChangeUser(user_id, self._organisation, asked, origin))
+        await self._store.write(ChangeUser(user_id, self._organisation, asked, origin))
         await self._access.refresh()
         return self.get(user_id)
 
 
 @dataclass(eq=False)
-class _CreateUser(Creation):
-    asked: CreateUser
+class CreateUser(Creation):
+    """Insertion of a user; the result is its id."""
+
+    asked: wire.CreateUser
     organisation: int
     user_id: str
     origin: Origin
@@ -82,10 +84,12 @@ class _CreateUser(Creation):
 
 
 @dataclass(eq=False)
-class _ChangeUser(Command[None]):
+class ChangeUser(Command[None]):
+    """Change of a user."""
+
     user_id: str
     organisation: int
-    asked: PatchUser
+    asked: wire.PatchUser
     origin: Origin
 
     def apply(self, uow: UnitOfWork) -> None:

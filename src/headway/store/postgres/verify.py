@@ -12,7 +12,7 @@ from psycopg import IsolationLevel, sql
 
 from headway.ids import Signer
 from headway.store.postgres.connection import STATEMENTS, Legible
-from headway.store.verify import Finding, RowCheck, Rows, findings, unreadable
+from headway.store.verify import Finding, Read, RowCheck, Rows, findings, unreadable
 
 FETCHED: Final = 2_000
 """Rows that are in memory at once."""
@@ -39,7 +39,7 @@ def verify(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
             ).fetchall()
             damaged = [found for (name,) in tables for found in unreadable(name, partial(_rows, connection, name))]
-            return damaged or list(findings(read, signers, checks))  # damaged values would break the comparisons
+            return damaged or list(findings(Read(read, signers), checks))  # damaged values would break the comparisons
     finally:
         connection.isolation_level = level
 

@@ -4,6 +4,9 @@
 -- Whoever comes first decides.
 INSERT INTO store (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING;
 
+-- name: read_fact
+SELECT value FROM store WHERE name = :name;
+
 -- name: save_fact
 UPDATE store SET value = :value WHERE name = :name;
 

@@ -11,7 +11,7 @@ import apsw
 
 from headway.ids import Signer
 from headway.store.sqlite.connection import STATEMENTS, decoded_rows
-from headway.store.verify import Finding, RowCheck, Rows, findings, unreadable
+from headway.store.verify import Finding, Read, RowCheck, Rows, findings, unreadable
 
 
 def verify(
@@ -47,7 +47,7 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: It
     ]
     yield from damaged
     if not damaged:  # damaged values would break the comparisons
-        yield from findings(read, signers, checks)
+        yield from findings(Read(read, signers), checks)
 
 
 def _rows(connection: apsw.Connection, table: str, decode_text: bool) -> Rows:

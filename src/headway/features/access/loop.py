@@ -1,20 +1,21 @@
-"""Keeps the books of who asks: what was used and refused is written down, and keys that have expired are shown out."""
+"""Usage flusher: the loop that saves usage and refusals, and drops callers whose keys have expired."""
 
 from __future__ import annotations
 
+from headway.features.access.access import Access
 from headway.notify.events import CommitEvent
 from headway.runs.service import Service
 
 
 class UsageFlusher:
-    """Calls `access.tick`."""
+    """Calls `Access.tick`."""
 
     name = "bookkeeper"
     wakes_on: tuple[type[CommitEvent], ...] = ()
 
     def __init__(self, service: Service) -> None:
-        self._access = service.access
+        self._access = service.part(Access)
 
     async def tick(self) -> int | None:
-        """Write down what there is; return when the next look is due."""
+        """Save usage and refusals; return the milliseconds until the next tick."""
         return await self._access.tick()

@@ -1,30 +1,26 @@
-"""How often keys and organisations have asked, in this minute and on this day: exact here, and told to other servers."""
+"""Usage: requests of keys and organisations in this minute and on this day, exact here and shared with other servers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from headway.features.access.model import Usage
-from headway.features.access.rules import DAY_MS, MINUTE_MS, PERIODS, Window
-
-UNLIMITED = 1 << 62
-Windows = tuple[Window, Window]
-"""Of a minute and of a day."""
+from headway.web.ratelimits import DAY_MS, MINUTE_MS, UNLIMITED, Window, Windows
 
 
-class Meters:
-    """The windows of everybody who has asked since this server began."""
+class UsageWindows:
+    """The windows of all subjects (keys and organisations) with requests since this server began."""
 
     def __init__(self, server_id: str, *, shared: bool) -> None:
-        """`shared`: other servers count too, and minutes are written down as well as days."""
+        """`shared`: other servers count too, and minutes are saved as well as days."""
         self._server_id = server_id
-        self._periods = PERIODS if shared else (DAY_MS,)
+        self._periods = (MINUTE_MS, DAY_MS) if shared else (DAY_MS,)
         self._windows: dict[str, Windows] = {}
         self._before: dict[tuple[str, int, int], tuple[int, int]] = {}
-        """(subject, period, begin) → what this server and the others have written down."""
+        """(subject, period, start) → counts that were saved by this server and by the others."""
 
     def of(self, subject: str, per_minute: int | None, per_day: int | None) -> Windows:
-        """Return the windows of a subject, with the limits that it has now."""
+        """Return the windows of a subject, with these limits."""
         found = self._windows.get(subject)
         if found is None:
             found = self._windows[subject] = (Window(MINUTE_MS, 0), Window(DAY_MS, 0))
@@ -33,7 +29,7 @@ class Meters:
         return found
 
     def resume(self, subject: str, now_ms: int) -> None:
-        """Take in what was written down of a subject."""
+        """Add the saved counts of a subject to its windows."""
         for window in self._windows[subject]:
             window.left(now_ms)
             known = self._before.get((subject, window.period, window.started_at))
@@ -41,7 +37,7 @@ class Meters:
                 window.resume(window.started_at, *known)
 
     def take(self, usages: Iterable[Usage], now_ms: int) -> None:
-        """Take in what all servers have written down."""
+        """Replace the saved counts by those of all servers."""
         self._before.clear()
         for usage in usages:
             place = (usage.subject, usage.period, usage.started_at)
@@ -54,7 +50,7 @@ class Meters:
             self.resume(subject, now_ms)
 
     def unsaved(self) -> list[Usage]:
-        """Return what has been counted and not been written down."""
+        """Return the counts that changed since they were saved."""
         return [
             Usage(subject, window.period, window.started_at, self._server_id, window.mine)
             for subject, windows in self._windows.items()
@@ -62,8 +58,8 @@ class Meters:
             if window.mine != window.saved and window.period in self._periods
         ]
 
-    def saved(self, usages: Iterable[Usage]) -> None:
-        """Take in that this was written down."""
+    def mark_saved(self, usages: Iterable[Usage]) -> None:
+        """Note that these counts were saved."""
         for usage in usages:
             for window in self._windows.get(usage.subject, ()):
                 if (window.period, window.started_at) == (usage.period, usage.started_at):
