@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import headway
@@ -55,16 +57,27 @@ async def locker(name: str, amount: int) -> None:
     raise LookupError(f"there are no {amount} coins in {name}")
 
 
-def is_open(gate: str) -> bool:
-    return Path(os.environ["HEADWAY_TEST_GATES"], gate).exists()
+@contextlib.contextmanager
+def gate_at(name: str) -> Iterator[asyncio.Event]:
+    """Make a named pipe; its event is set once the test has opened it for writing (`: <> PIPE` in a shell)."""
+    path = Path(os.environ["HEADWAY_TEST_GATES"], name)
+    with contextlib.suppress(FileExistsError):  # by an earlier attempt
+        os.mkfifo(path)
+    opened, loop, reading = asyncio.Event(), asyncio.get_running_loop(), os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    loop.add_reader(reading, opened.set)
+    try:
+        yield opened
+    finally:
+        loop.remove_reader(reading)
+        os.close(reading)
 
 
 @app.task
 async def gated(ctx: headway.Context, gate: str, records: int = 10) -> str:
-    """Do half, and the rest when the test says so."""
-    ctx.progress(records // 2, records, "half of it")
-    ctx.publish("ppppppppppppp____________", name="pownstring")
-    while not is_open(gate):  # noqa: ASYNC110 - another process opens it
-        await asyncio.sleep(0.02)
+    """Do half, and the rest when the test opens the gate."""
+    with gate_at(gate) as opened:
+        ctx.progress(records // 2, records, "half of it")
+        ctx.publish("ppppppppppppp____________", name="pownstring")
+        await opened.wait()
     ctx.progress(records, records)
     return "OK"

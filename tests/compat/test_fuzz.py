@@ -22,7 +22,7 @@ from headway.protocol import runs as wire
 from headway.store.store import Store
 
 EXAMPLES, EXAMPLES_ON_POSTGRES = 12, 4
-SURFACES = routes_of()
+OTHERS_NAMES = {path.removeprefix("/api/v1/") for route in routes_of() if "{" not in (path := route.path)}
 TABLE = {"name": "things", "fields": [{"name": "Name"}, {"name": "Amount", "type": "number", "indexed": True}]}
 
 
@@ -77,6 +77,15 @@ def map_path_parameters(context, path_parameters):
             elif noun == "id" and canonical_id(str(path_parameters[noun])):
                 path_parameters[noun] = next(RUNS)
     return path_parameters
+
+
+@cloudcoin.hook
+def filter_path_parameters(context, path_parameters):
+    """Leave out commands whose path is Tadabase's: its routes of that path come first, as for GET /api/v1/status.
+
+    Hypothesis takes some strings from the constants of the code, so that it finds these names now and then.
+    """
+    return (path_parameters or {}).get("name") not in OTHERS_NAMES
 
 
 CHECKS = [

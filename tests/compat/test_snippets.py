@@ -164,7 +164,7 @@ def test_a_running_task_is_polled_until_it_is_through(live, clients):
     half = until(lambda: (found := live.get(f"/get-task-status/{run_id}")["payload"])["progress"] == 50 and found)
     assert (half["status"], half["message"], half["data"]) == ("running", "half of it", None)
     assert until(lambda: live.get(f"/api/task?task_id={run_id}")["data"]) == "ppppppppppppp____________"
-    opening = f"curl() {{ command curl \"$@\"; : > '{live.deployment.folder}/gates/half'; }}\n"
+    opening = f"curl() {{ command curl \"$@\"; : <> '{live.deployment.folder}/gates/half'; }}\n"
     text = opening + seeds.cloudcoin("shell").replace(HOST, clients.url).replace(ID, run_id)
     said = clients.shell(text)
     assert "Polling... Status: running, Progress: 50%" in said

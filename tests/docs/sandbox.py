@@ -7,13 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
+from typing import IO
 
 from tests.docs.pages import ROOT, Command, Fence, missing
-
-import headway
-from headway.errors import HeadwayError
 
 PRELUDE = "import headway\n\nclient = headway.Client()\n"
 START_S = 30
@@ -25,6 +23,7 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "page"
         self.folder.mkdir()
+        self._log = folder / "server.log"
         self._port = _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._app: str | None = None
@@ -109,31 +108,28 @@ class Sandbox:
             return
         self._stop()
         # Only what was declared by this app counts as ready: the server comes up with an address of its own.
-        with (self.folder.parent / "server.log").open("ab") as log:
-            self._server = subprocess.Popen(
-                [sys.executable, "-m", "headway", "serve", self._app, *self._options, "--port", str(self._port)],
-                cwd=self.folder,
-                env=self.environment,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "headway", "serve", self._app, *self._options, "--port", str(self._port)],
+            cwd=self.folder,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._serves, self._stale = self._app, False
-        self._wait_until_ready()
+        connected = threading.Event()
+        threading.Thread(target=self._listen, args=(self._server.stderr, connected), daemon=True).start()
+        assert connected.wait(START_S), f"no worker has connected: {self.log()}"
+        assert self._server.poll() is None, f"the server has not started: {self.log()}"
 
-    def _wait_until_ready(self) -> None:
-        end = time.monotonic() + START_S
-        with headway.Client(self.url, retries=0) as client:
-            while True:
-                try:
-                    if client.health().status == "ready" and any(
-                        not w.name.startswith("built-in") for w in client.workers.list()
-                    ):
-                        return
-                except HeadwayError:
-                    pass
-                assert self._server.poll() is None, f"the server has not started: {self.log()}"
-                assert time.monotonic() < end, f"the server is not ready: {self.log()}"
-                time.sleep(0.05)
+    def _listen(self, lines: IO[bytes], connected: threading.Event) -> None:
+        """Keep what the server says, and set the event when its worker has connected or the server has ended."""
+        with lines, self._log.open("ab") as log:
+            for line in lines:
+                log.write(line)
+                log.flush()
+                if b"worker: connected" in line:
+                    connected.set()
+        connected.set()
 
     def _stop(self) -> None:
         if self._server is None:
@@ -146,8 +142,7 @@ class Sandbox:
             self._server = None
 
     def log(self) -> str:
-        path = self.folder.parent / "server.log"
-        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
 
 
 def _environment(shims: Path) -> dict[str, str]:
