@@ -6,6 +6,7 @@ Settings, options, codes, routes and public names are said once, where they are 
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import inspect
 import pkgutil
@@ -25,14 +26,21 @@ import headway
 import headway.testing
 from headway.cli import exits, main
 from headway.cli.command import global_options
+from headway.clock import SystemClock
 from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
+from headway.ids import Signer
 from headway.kernel.permissions import NEEDS
 from headway.kinds import format_bytes
 from headway.protocol.schedules import ScheduleDeclaration
+from headway.runs.service import Service
+from headway.server import FEATURES, NATIVE_SURFACE
 from headway.setting import settings_of
+from headway.store.sqlite.open import open_memory
 from headway.surfaces import tables
+from headway.web.asgi import Api
+from headway.web.metrics import ServerCollector
 from headway.web.route import SCOPES, Route
 from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import TaskOptions
@@ -348,11 +356,11 @@ def http() -> str:
 
 
 def _metrics() -> str:
-    package = ROOT / "src/headway"
-    files = [package / "web/metrics.py", *sorted(package.glob("features/*/feature.py"))]
-    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    found = re.findall(r'(Gauge|Counter|Histogram)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
-    return table(("metric", "kind", "meaning"), ([f"`{name}`", kind.lower(), said] for kind, name, said in found))
+    service = Service(open_memory(SystemClock()), Signer(b"x" * 32), Settings(), features=FEATURES)
+    families = ServerCollector(Api(service, (NATIVE_SURFACE,))).collect()
+    rows = [[f"`{family.name}`", family.type, family.documentation] for family in families]
+    asyncio.run(service.store.close())
+    return table(("metric", "kind", "meaning"), rows)
 
 
 def _route_row(entry: Route) -> list[str]:

@@ -5,7 +5,8 @@ No label is a run id or an error's text, so the number of series is bounded by t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from prometheus_client import (
@@ -45,12 +46,17 @@ async def exposition(server: ServerContext, organisation: int) -> bytes:
         since = await services.queues.oldest(Namespace.unqualify(name))
         oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
     registry = CollectorRegistry()
-    registry.register(_Collector(server, oldest, organisation))
+    registry.register(ServerCollector(server, oldest, organisation))
     return generate_latest(registry) + (generate_latest(_PROCESS) if organisation == FIRST else b"")
 
 
-class _Collector(Collector):
-    def __init__(self, server: ServerContext, oldest: dict[str, float], organisation: int) -> None:
+class ServerCollector(Collector):
+    """Metric families of a server: its store, its API and its features."""
+
+    def __init__(
+        self, server: ServerContext, oldest: Mapping[str, float] = MappingProxyType({}), organisation: int = FIRST
+    ) -> None:
+        """`oldest` has the ages of the oldest ready runs in seconds, by the stored names of queues."""
         self._server = server
         self._oldest = oldest
         self._organisation = organisation
