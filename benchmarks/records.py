@@ -32,7 +32,7 @@ from kit import Bench
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.features.record_tasks.executor import PAGE, RECORDS
-from headway.features.record_tasks.runs import PATCHED
+from headway.features.record_tasks.patch import PATCH_SIZE
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.ids import IdSource, Signer
@@ -168,7 +168,7 @@ def plainly(path: Path, count: int, statements: tuple[str, str]) -> float:
     after, changed = "", 0
     while True:
         database.execute("BEGIN IMMEDIATE")
-        edge = database.execute(edge_of, (after, PATCHED)).fetchall()[0][0]
+        edge = database.execute(edge_of, (after, PATCH_SIZE)).fetchall()[0][0]
         if edge is None:
             database.execute("COMMIT")
             break

@@ -28,29 +28,29 @@ VERSIONS = "tests/web/test_versions.py::"
 
 MUTANTS = (
     Mutant(
-        "record-cursor-not-kept", "RecordRun.patch_more",
-        "self._keep(uow, after)", "pass",
+        "record-cursor-not-kept", "PatchRecords.apply",
+        "after.save(uow, self.run)", "pass",
         "tests/faults/test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
     ),
     Mutant(
-        "record-cursor-a-page-behind", "_Batch.write",
-        "self._run._keep(uow, after)", "self._run._keep(uow, replace(after, after=before.after))",
+        "record-cursor-a-page-behind", "WriteJobs.apply",
+        "after.save(uow, run)", "replace(after, after=before.after).save(uow, run)",
         "tests/e2e/test_customer_status.py::test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle[sqlite-100000-1]",
     ),
     Mutant(
         "index-of-a-span-whatever-fits", "patch_records",
         "whole and len(ids) >= RANGE_DELETE_MIN", "len(ids) >= RANGE_DELETE_MIN",
-        "tests/runs/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
+        "tests/features/record_tasks/test_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
     ),
     Mutant(
         "message-named-by-its-attempt", "Sender.call",
-        "self._run.reached.origin", "str(self._run.run.epoch)",
+        "self._run.checkpoint.origin", "str(self._run.run.epoch)",
         "tests/faults/test_record_kills.py::test_every_record_is_sent_and_what_is_sent_again_has_the_same_name",
     ),
     Mutant(
-        "record-written-as-it-was-read", "_Batch._unchanged",
-        "before is not None and before.version == version and (place not in self._whose)", "before is not None",
-        "tests/runs/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
+        "record-written-as-it-was-read", "WriteJobs._unchanged",
+        "before is not None and before.version == version and (key not in self._changed_by)", "before is not None",
+        "tests/features/record_tasks/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
     ),
     Mutant(
         "guard-looks-only-when-a-target-is-named", "EgressPolicy.sockets",

@@ -1,6 +1,6 @@
-"""Reads the actions of a record task: names become ids, constants get their normal form, targets and templates are looked at.
+"""Actions of a record task from requests: names become ids, constants get their normal form, targets and templates are checked.
 
-What cannot work is refused here, with a pointer to it, and not by each record of a run. What is secret is sealed.
+An action that cannot work is refused here, with a pointer, and not by each record of a run. Secrets are sealed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """What is secret of a webhook."""
+    """Secrets of a webhook: the values of its headers, and the secret that signs its calls."""
 
     headers: dict[str, str] = {}
     secret: str = ""
 
 
-class Builder:
-    """Reads the actions of one record task."""
+class ActionBuilder:
+    """Builder of the actions of one record task."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Builder:
         gateway: Gateway,
         vault: Vault,
     ) -> None:
-        """`stored` is the task's name as it is kept, and `table` the one whose records it is about."""
+        """`stored` is the stored name of the task, `table` the table of its records."""
         self._stored = stored
         self._table = table
         self._find_table = find_table
@@ -65,10 +65,13 @@ class Builder:
         self._gateway = gateway
         self._vault = vault
         self.connected = False
-        """Whether a template has asked for what connected records have."""
+        """Whether a template uses values of connected records."""
 
     async def action(self, given: wire.AnyAction, at: str) -> Action:
-        """Return the action as it is kept; raise InvalidInput with a pointer that begins with `at`."""
+        """Return the action to store; errors have pointers that begin with `at`.
+
+        Raises InvalidInput, TableNotFound, and TargetRefused for a URL that the egress policy does not allow.
+        """
         match given:
             case wire.UpdateRecord():
                 return Update(await self._sources(given.set, self._table, at))
@@ -100,21 +103,21 @@ class Builder:
                 return Start(given.task, sources)
 
     async def _webhook(self, given: wire.CallWebhook, at: str) -> Webhook:
-        place = f"{at}/url"
+        pointer = f"{at}/url"
         try:
             await self._gateway.policy.look_up(self._gateway.policy.url(given.url))
-            place = f"{at}/headers"
+            pointer = f"{at}/headers"
             check_headers(given.headers)
-            place = f"{at}/secret"
+            pointer = f"{at}/secret"
             if given.secret:
                 check_secret(given.secret)
         except HeadwayError as error:
-            error.errors = [{"pointer": place, "code": error.code, "message": error.detail}]
+            error.errors = [{"pointer": pointer, "code": error.code, "message": error.detail}]
             raise
         await self._template(given.body, f"{at}/body")
         secret = Secrets(given.headers, given.secret)
         sealed = (
-            "" if secret == Secrets() else self._vault.seal(place_of(self._stored, given.url), _encode(secret).decode())
+            "" if secret == Secrets() else self._vault.seal(seal_of(self._stored, given.url), _encode(secret).decode())
         )
         return Webhook(given.url, given.body, tuple(given.headers), bool(given.secret), sealed)
 
@@ -167,7 +170,7 @@ class Builder:
         return Constant(value)
 
     async def _template(self, source: str, at: str, target: Table | None = None) -> None:
-        """Raise InvalidInput for a template that cannot be read, or asks for what it will not be given."""
+        """Raise InvalidInput for a template that cannot be parsed, or uses an unknown name."""
         if not source:
             return
         looked = await self._gateway.templates.look(source, self._table.organisation)
@@ -184,6 +187,6 @@ class Builder:
         self.connected = self.connected or "connected" in looked.names
 
 
-def place_of(stored: str, url: str) -> str:
-    """Return what a webhook's secrets belong to: a row that is changed cannot send them to another URL."""
+def seal_of(stored: str, url: str) -> str:
+    """Return the name under which a webhook's secrets are sealed, so that a changed row cannot send them to another URL."""
     return f"webhook:{stored}:{url}"

@@ -1,4 +1,4 @@
-"""Runs of record tasks: page by page, action by action, each page with its cursor in one transaction."""
+"""Executor of record tasks: the actions of a task for each page of records, whose changes and checkpoint are one transaction."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import HeadwayError, RecordFailed
+from headway.features.record_tasks.job import Job, RecordKey
 from headway.features.record_tasks.model import EXECUTOR, Action, Email, Insert, Start, Update, UpdateConnected, Webhook
+from headway.features.record_tasks.patch import PATCH_SIZE_FIRST
 from headway.features.record_tasks.rules import (
-    Unfit,
+    InvalidBody,
     connected,
     connections,
     named_records,
@@ -20,7 +22,7 @@ from headway.features.record_tasks.rules import (
     shown,
     templates_of,
 )
-from headway.features.record_tasks.runs import PATCHED_FIRST, Job, RecordRun
+from headway.features.record_tasks.run import RecordRun
 from headway.features.record_tasks.sending import Sender
 from headway.features.tables.changes import ConstraintError, updated_values
 from headway.features.tables.model import Record, Table
@@ -43,14 +45,18 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Carry out the task for all its records, and continue after an earlier attempt's cursor."""
+    """Apply the task's actions to its records, after an earlier attempt's checkpoint; return the counts of records.
+
+    Raises RecordTaskNotFound, Conflict if the task does not fit its table any more, RecordFailed with `on_error: stop`,
+    TargetUnreachable, and LeaseLost.
+    """
     services = service.of(run.organisation)
     record_run = await RecordRun.begin(service.store, services, run)
-    if not (record_run.alike and await _patch(record_run)):
+    if not (record_run.uniform and await _patch(record_run)):
         await _Pages(service, record_run).all()
-    reached = record_run.reached
+    checkpoint = record_run.checkpoint
     return msgspec.Raw(
-        _encode({"total": max(reached.total, reached.done), "done": reached.done, "failed": reached.failed})
+        _encode({"total": max(checkpoint.total, checkpoint.done), "done": checkpoint.done, "failed": checkpoint.failed})
     )
 
 
@@ -58,24 +64,24 @@ RECORDS: Final = ServerExecutor(EXECUTOR, execute, capacity=16)
 
 
 async def _patch(record_run: RecordRun) -> bool:
-    """Give the same values to all records, many with one statement; False if the rest has to be done one by one."""
-    limit: int | None = PATCHED_FIRST
-    while limit is not None and not record_run.dry:
-        limit = await record_run.patch_more(limit)
+    """Give the same values to all records, many with one statement; return whether none are left for single jobs."""
+    limit: int | None = PATCH_SIZE_FIRST
+    while limit is not None and not record_run.exhausted:
+        limit = await record_run.patch(limit)
     return limit is not None
 
 
 class _Pages:
-    """The pages of one run."""
+    """Execution of one run, page by page."""
 
     def __init__(self, service: Service, run: RecordRun) -> None:
         self._service = service
         self._run = run
-        self._task = run.reached.task
+        self._task = run.checkpoint.task
         self._sends = sends(self._task.actions)
         self._sender = Sender(service, run)
-        local = Moment(run.reached.began_at, run.services.get(Records).zone).local
-        self._always = {
+        local = Moment(run.checkpoint.began_at, run.services.get(Records).zone).local
+        self._variables = {
             "task": run.services.namespace.unqualify(self._task.name),
             "run": run.run.id,
             "today": local.date().isoformat(),
@@ -86,24 +92,26 @@ class _Pages:
         """Process all pages; raise RecordFailed if a record failed and the task stops there."""
         final = self._sends or self._run.table.external is not None
         most = PAGE_SENT if self._sends else PAGE
-        if final and self._task.on_error == "stop":  # what is behind the one that fails must not have happened
+        if final and self._task.on_error == "stop":  # nothing may have happened to the records after a failed one
             most = 1
         size = most
         await self._sender.prepare(self._task.actions)
         while jobs := await self._run.page(size):
             for index, action in enumerate(self._task.actions):
-                await self._do(index, action, [job for job in jobs if job.error is None])
+                await self._apply(index, action, [job for job in jobs if job.error is None])
             taken = await self._run.commit(jobs)
             if self._task.on_error == "stop":
                 _stop_at(jobs[:taken])
-            self._sender.give_up_on_the_unreachable(jobs[:taken])
-            if taken < len(jobs):  # some were made from what has changed: fewer at once, as long as that is so
-                self._run.dry = False
+            self._sender.check_reachable(jobs[:taken])
+            if taken < len(
+                jobs
+            ):  # some were computed from records that have changed: fewer at once, as long as that happens
+                self._run.exhausted = False
                 size = max(1, taken)
             else:
                 size = min(size * 2, most)
 
-    async def _do(self, index: int, action: Action, jobs: list[Job]) -> None:
+    async def _apply(self, index: int, action: Action, jobs: list[Job]) -> None:
         if not jobs:
             return
         match action:
@@ -114,20 +122,20 @@ class _Pages:
                 await self._update_connected(index, action, jobs)
             case Insert():
                 for job, texts in await self._rendered(index, action, jobs):
-                    place = (action.table_id, self._service.ids.new(self._service.store.clock.now_ms()))
-                    job.inserts.append((place, resolved(action.values, job.values, texts)))
+                    key = (action.table_id, self._service.ids.new(self._service.store.clock.now_ms()))
+                    job.inserts.append((key, resolved(action.values, job.values, texts)))
             case Start():
                 for job, texts in await self._rendered(index, action, jobs):
                     await self._start(index, action, job, resolved(action.input, job.values, texts))
             case Email():
                 rendered = await self._rendered(index, action, jobs)
-                await _each(rendered, lambda job, texts: self._sender.mail(index, action, job, texts))
+                await _send_all(rendered, lambda job, texts: self._sender.mail(index, action, job, texts))
             case Webhook():
                 rendered = await self._rendered(index, action, jobs)
-                await _each(rendered, lambda job, texts: self._call(index, action, job, texts))
+                await _send_all(rendered, lambda job, texts: self._call(index, action, job, texts))
 
     def _change(self, index: int, job: Job, given: dict[str, Any]) -> None:
-        """Let later actions see the record after this one."""
+        """Change the job's values, which later actions see."""
         try:
             job.values = updated_values(job.table, given, job.values, self._run.services.get(Records).zone)
         except ConstraintError as error:
@@ -139,28 +147,28 @@ class _Pages:
         field = next(field for field in connections(self._run.table) if field.id == action.connection)
         templates = templates_of(action)
         found = await self._run.connected(jobs, [field]) if templates else {}
-        wanted: list[tuple[Job, tuple[str, str]]] = []
+        wanted: list[tuple[Job, RecordKey]] = []
         for job in jobs:
             for record_id in named_records(field, job.values):
-                place = (field.table_id or "", record_id)
-                if templates and place in found:
-                    job.reads[place] = found[place][1].version
-                wanted.append((job, place))
+                key = (field.table_id or "", record_id)
+                if templates and key in found:
+                    job.reads[key] = found[key][1].version
+                wanted.append((job, key))
         if not templates:
-            for job, place in wanted:
-                job.others.append((place, resolved(action.values, job.values, ())))
+            for job, key in wanted:
+                job.others.append((key, resolved(action.values, job.values, ())))
             return
-        there = [(job, place) for job, place in wanted if place in found]
+        there = [(job, key) for job, key in wanted if key in found]
         contexts = await self._contexts([job for job, _ in there])
-        for context, (_, place) in zip(contexts, there, strict=True):
-            table, record = found[place]
+        for context, (_, key) in zip(contexts, there, strict=True):
+            table, record = found[key]
             context["target"] = shown(table, record.id, record.values)
         outcomes = await self._service.gateway.templates.render(templates, contexts, self._run.services.organisation)
-        for (job, place), outcome in zip(there, outcomes, strict=True):
+        for (job, key), outcome in zip(there, outcomes, strict=True):
             if isinstance(outcome, SendFailed):
                 self._sender.failed(index, job, outcome)
             else:
-                job.others.append((place, resolved(action.values, job.values, outcome)))
+                job.others.append((key, resolved(action.values, job.values, outcome)))
 
     async def _start(self, index: int, action: Start, job: Job, given: dict[str, Any]) -> None:
         body = msgspec.Raw(_encode(given or {"record": job.record.id}))
@@ -176,14 +184,14 @@ class _Pages:
     async def _call(self, index: int, action: Webhook, job: Job, texts: Sequence[str]) -> None:
         record = {field.name: job.values.get(field.id) for field in job.table.fields}
         try:
-            await self._sender.call(index, action, job, record, texts[0] if texts else None, self._always)
-        except Unfit as error:
+            await self._sender.call(index, action, job, record, texts[0] if texts else None, self._variables)
+        except InvalidBody as error:
             job.fail(index, "bad_body", str(error))
 
     # -- templates -----------------------------------------------------------------------------------------------------
 
     async def _rendered(self, index: int, action: Action, jobs: list[Job]) -> list[tuple[Job, list[str]]]:
-        """Return each job with the action's rendered templates; jobs whose templates fail have failed."""
+        """Return jobs with the action's rendered templates, without the jobs of failed templates."""
         templates = templates_of(action)
         if not templates:
             return [(job, []) for job in jobs]
@@ -200,20 +208,20 @@ class _Pages:
 
     async def _contexts(self, jobs: list[Job]) -> list[dict[str, Any]]:
         """Return the variables of templates for each job."""
-        found: dict[tuple[str, str], tuple[Table, Record]] = {}
+        found: dict[RecordKey, tuple[Table, Record]] = {}
         fields = connections(self._run.table) if self._task.connected else []
         if fields:
             found = await self._run.connected(jobs, fields)
         contexts = []
         for job in jobs:
-            context: dict[str, Any] = {**self._always, "record": shown(job.table, job.record.id, job.values)}
+            context: dict[str, Any] = {**self._variables, "record": shown(job.table, job.record.id, job.values)}
             if fields:
                 context["connected"] = connected(job.table, job.values, found)
                 for field in fields:
                     for record_id in named_records(field, job.values):
-                        place = (field.table_id or "", record_id)
-                        if place in found:
-                            job.reads.setdefault(place, found[place][1].version)
+                        key = (field.table_id or "", record_id)
+                        if key in found:
+                            job.reads.setdefault(key, found[key][1].version)
             contexts.append(context)
         return contexts
 
@@ -224,8 +232,8 @@ def _stop_at(jobs: Sequence[Job]) -> None:
         raise RecordFailed(f"record {failed.record_id} failed: {failed.message}", record_id=failed.record_id)
 
 
-async def _each(work: Sequence[tuple[Job, list[str]]], send: Callable[[Job, list[str]], Awaitable[None]]) -> None:
-    """Send for each job, a few at once; raise LeaseLost if the run is taken away meanwhile."""
+async def _send_all(work: Sequence[tuple[Job, list[str]]], send: Callable[[Job, list[str]], Awaitable[None]]) -> None:
+    """Send for each job, at most PARALLEL at once; raise LeaseLost, and other errors of the run."""
     room = asyncio.Semaphore(PARALLEL)
 
     async def one(job: Job, texts: list[str]) -> None:

@@ -8,6 +8,7 @@ from headway.feature import Feature
 from headway.features.record_tasks import routes
 from headway.features.record_tasks.check import findings
 from headway.features.record_tasks.executor import RECORDS
+from headway.features.record_tasks.mail_server import MailServers
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.features.tables.records import Records
@@ -18,13 +19,18 @@ def _record_tasks(service: Service, organisation: int) -> RecordTasks:
     services = service.of(organisation)
     tables, records = services.get(Tables), services.get(Records)
     return RecordTasks(
-        service.store, service.ids, services.namespace, tables, records, services.runs, service.gateway, service.vault
+        service.store, services.namespace, tables, records, services.runs, service.gateway, service.vault
     )
 
 
 RECORD_TASKS: Final = Feature(
     name="record_tasks",
-    nouns={RecordTasks: _record_tasks},
+    nouns={
+        RecordTasks: _record_tasks,
+        MailServers: lambda service, organisation: MailServers(
+            service.store, service.gateway, service.vault, organisation
+        ),
+    },
     removals=("delete_record_errors",),
     routes=routes.ROUTES,
     executors=(RECORDS,),

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET
 
+from headway.features.record_tasks.mail_server import MailServers, MailServerSettings
 from headway.features.record_tasks.model import (
     Action,
     Constant,
@@ -22,7 +23,7 @@ from headway.features.record_tasks.model import (
     UpdateConnected,
     Webhook,
 )
-from headway.features.record_tasks.service import KeptServer, RecordTasks
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Table
 from headway.kernel.permissions import OF_ACTION, of_start
@@ -36,29 +37,29 @@ from headway.web.route import Route, route
 from headway.web.runs import GATE, accepted
 
 
-def _shown(call: Call, kept: RecordTask, tables: dict[str, Table]) -> wire.RecordTaskOut:
-    task = call.service.get(RecordTasks).task(kept)
-    table = tables.get(kept.table_id)
+def _shown(call: Call, record_task: RecordTask, tables: dict[str, Table]) -> wire.RecordTaskOut:
+    task = call.service.get(RecordTasks).task(record_task)
+    table = tables.get(record_task.table_id)
     return wire.RecordTaskOut(
         name=task.name,
         table="" if table is None else table.name,
-        table_id=kept.table_id,
-        filter=kept.filter,
-        actions=[_action(action, table, tables) for action in kept.actions],
-        on_error=kept.on_error,
+        table_id=record_task.table_id,
+        filter=record_task.filter,
+        actions=[_action(action, table, tables) for action in record_task.actions],
+        on_error=record_task.on_error,
         description=task.description,
         queue=task.queue,
         active=task.active,
-        version=kept.version,
-        created_at=to_text(kept.created_at),
-        updated_at=to_text(kept.updated_at),
+        version=record_task.version,
+        created_at=to_text(record_task.created_at),
+        updated_at=to_text(record_task.updated_at),
         url=f"/v1/record-tasks/{quote(task.name, safe='')}",
         task_url=f"/v1/tasks/{quote(task.name, safe='')}",
     )
 
 
 def _action(action: Action, table: Table | None, tables: dict[str, Table]) -> dict[str, Any]:
-    """Return an action as it could be given again, but for what is secret."""
+    """Return an action as requests have it, without its secrets."""
     match action:
         case Update():
             return {"action": "update", "set": _sources(action.values, table, table)}
@@ -121,23 +122,25 @@ async def create(call: Call) -> Reply:
     """POST /v1/record-tasks."""
     asked = call.asked(wire.CreateRecordTask)
     _check(call, asked.actions)
-    kept = await call.service.get(RecordTasks).create(asked)
-    shown = _shown(call, kept, await _tables(call))
-    return json(shown, 201, (b"location", shown.url.encode()), etag(kept.version))
+    record_task = await call.service.get(RecordTasks).create(asked)
+    shown = _shown(call, record_task, await _tables(call))
+    return json(shown, 201, (b"location", shown.url.encode()), etag(record_task.version))
 
 
 async def list_record_tasks(call: Call) -> Reply:
     """GET /v1/record-tasks."""
     tables = await _tables(call)
     return json(
-        wire.RecordTaskList(data=[_shown(call, kept, tables) for kept in await call.service.get(RecordTasks).list()])
+        wire.RecordTaskList(
+            data=[_shown(call, record_task, tables) for record_task in await call.service.get(RecordTasks).list()]
+        )
     )
 
 
 async def get(call: Call) -> Reply:
     """GET /v1/record-tasks/{name}."""
-    kept = await call.service.get(RecordTasks).get(call.name())
-    return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
+    record_task = await call.service.get(RecordTasks).get(call.name())
+    return json(_shown(call, record_task, await _tables(call)), 200, etag(record_task.version))
 
 
 async def patch(call: Call) -> Reply:
@@ -149,8 +152,8 @@ async def patch(call: Call) -> Reply:
         before = await call.service.get(RecordTasks).get(call.name())
         _check(call, before.actions)
         version = before.version if version is None else version  # pins the version whose actions were checked
-    kept = await call.service.get(RecordTasks).patch(call.name(), asked, version)
-    return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
+    record_task = await call.service.get(RecordTasks).patch(call.name(), asked, version)
+    return json(_shown(call, record_task, await _tables(call)), 200, etag(record_task.version))
 
 
 async def delete(call: Call) -> Reply:
@@ -186,28 +189,28 @@ async def run_failed(call: Call) -> Reply:
 # -- the mail server -----------------------------------------------------------------------------------------------------
 
 
-def _server(kept: KeptServer) -> wire.MailServerOut:
-    server = kept.server
+def _server(settings: MailServerSettings) -> wire.MailServerOut:
+    server = settings.server
     return wire.MailServerOut(
         host=server.host, port=server.port, security=server.security, username=server.username,
-        has_password=kept.has_password, sender=server.sender, sender_name=server.sender_name, reply_to=server.reply_to,
-        updated_at=to_text(kept.updated_at),
+        has_password=settings.has_password, sender=server.sender, sender_name=server.sender_name, reply_to=server.reply_to,
+        updated_at=to_text(settings.updated_at),
     )  # fmt: skip
 
 
 async def mail_server(call: Call) -> Reply:
     """GET /v1/mail-server."""
-    return json(_server(await call.service.get(RecordTasks).mail_server()))
+    return json(_server(await call.service.get(MailServers).get()))
 
 
 async def set_mail_server(call: Call) -> Reply:
     """PUT /v1/mail-server."""
-    return json(_server(await call.service.get(RecordTasks).set_mail_server(call.asked(wire.MailServerIn))))
+    return json(_server(await call.service.get(MailServers).set(call.asked(wire.MailServerIn))))
 
 
 async def forget_mail_server(call: Call) -> Reply:
     """DELETE /v1/mail-server."""
-    await call.service.get(RecordTasks).forget_mail_server()
+    await call.service.get(MailServers).forget()
     return NO_CONTENT
 
 

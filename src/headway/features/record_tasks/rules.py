@@ -1,4 +1,4 @@
-"""Actions of a record task for one record: the templates to render, and the resulting values."""
+"""Rules of record tasks: templates to render, resulting values, and whether a task fits its table; pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.errors import Conflict
 from headway.features.record_tasks.model import (
     Action,
     Constant,
@@ -24,6 +25,7 @@ from headway.features.record_tasks.model import (
     Webhook,
 )
 from headway.features.tables.model import Field, FieldId, FieldType, Record, Table, Values
+from headway.features.tables.rules.values import BadValue, normal
 from headway.kernel.numbers import FAR_MAX, too_many_far
 
 NAMES: Final = frozenset({"record", "connected", "task", "run", "today", "now"})
@@ -35,8 +37,8 @@ Templates = list[tuple[str, bool]]
 """Sources of templates, and whether each is HTML."""
 
 
-class Unfit(ValueError):
-    """The rendered text of a template is invalid where it is used."""
+class InvalidBody(ValueError):
+    """The rendered body of a webhook is not JSON, or too large."""
 
 
 def templates_of(action: Action) -> Templates:
@@ -102,7 +104,7 @@ def patch_of(task: RecordTask, table: Table) -> Values | None:
                 return None
             patch[field] = source.value
     unique = any(field.unique and patch.get(field.id) is not None for field in table.fields)
-    return None if unique else patch  # of all that are given a unique value one has it, and the others fail
+    return None if unique else patch  # one record gets a unique value, and the others fail
 
 
 def shown(table: Table, record_id: str, values: Values) -> dict[str, Any]:
@@ -147,16 +149,51 @@ def message_id(origin: str, record_id: str, action: int) -> str:
 
 
 def body_of(task: str, run_id: str, record: Mapping[str, Any], record_id: str, rendered: str | None) -> bytes:
-    """Return the body of a webhook: the rendered JSON, or the record. Raises Unfit."""
+    """Return the body of a webhook: the rendered JSON, or the record. Raises InvalidBody."""
     if rendered is None:
         body = msgspec.json.encode({"task": task, "run": run_id, "record": {"id": record_id, "values": dict(record)}})
     else:
         if too_many_far(rendered.encode()):
-            raise Unfit(f"the body has more than {FAR_MAX:,} numbers with an exponent of three digits")
+            raise InvalidBody(f"the body has more than {FAR_MAX:,} numbers with an exponent of three digits")
         try:
             body = msgspec.json.encode(msgspec.json.decode(rendered))
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise Unfit(f"the body is not valid JSON: {error}; write texts as {{{{ record.Name | tojson }}}}") from None
+            raise InvalidBody(
+                f"the body is not valid JSON: {error}; write texts as {{{{ record.Name | tojson }}}}"
+            ) from None
     if len(body) > BODY_MAX:
-        raise Unfit(f"the body is longer than {BODY_MAX} bytes")
+        raise InvalidBody(f"the body is longer than {BODY_MAX} bytes")
     return body
+
+
+def check_against(task: RecordTask, table: Table) -> None:
+    """Raise Conflict if the table has changed so that the task's actions do not fit it any more."""
+    for action in task.actions:
+        match action:
+            case Update():
+                _check_sources(action.values, table, table)
+            case UpdateConnected():
+                if action.connection not in {field.id for field in connections(table)}:
+                    raise Conflict(f"{table.name!r} does not have the connection {action.connection} any more")
+                _check_sources(action.values, table, None)
+            case Insert():
+                _check_sources(action.values, table, None)
+            case Start():
+                _check_sources(action.input, table, None)
+
+
+def _check_sources(sources: Sources, table: Table, target: Table | None) -> None:
+    for name, source in sources.items():
+        if isinstance(source, FieldCopy) and table.find(source.field) is None:
+            raise Conflict(f"{table.name!r} does not have the field {source.field} any more")
+        if target is not None:
+            field = target.find(name)
+            if field is None:
+                raise Conflict(f"{target.name!r} does not have the field {name} any more")
+            if isinstance(source, Constant):
+                try:
+                    fits = normal(field, source.value) == source.value and not (source.value is None and field.required)
+                except BadValue:
+                    fits = False
+                if not fits:
+                    raise Conflict(f"{field.name!r} of {target.name!r} does not take {source.value!r} any more")

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from headway.errors import HeadwayError, LeaseLost, TargetUnreachable
 from headway.features.record_tasks.actions import Secrets
+from headway.features.record_tasks.job import Job
+from headway.features.record_tasks.mail_server import MailServers
 from headway.features.record_tasks.model import Action, Email, Webhook
 from headway.features.record_tasks.rules import EMAIL_PARTS, body_of, message_id
-from headway.features.record_tasks.runs import Job, RecordRun
+from headway.features.record_tasks.run import RecordRun
 from headway.features.record_tasks.service import RecordTasks
 from headway.kernel.run import State
 from headway.outbound.failure import SendFailed
@@ -20,8 +22,8 @@ from headway.runs.service import Service
 TRIES: Final = 3
 WAIT_S: Final = (1.0, 4.0)
 """Waits before the second and the third try, in seconds; longer if the target asks, up to twice the last."""
-IN_A_ROW: Final = 20
-"""Number of consecutive records that failed because of the target, after which the run waits."""
+UNREACHABLE_MAX: Final = 20
+"""Number of consecutive records that failed because of the target, after which the attempt ends and is retried later."""
 
 
 class Sender:
@@ -35,22 +37,22 @@ class Sender:
         self._secrets: dict[int, Secrets] = {}
         self._unreachable: set[str] = set()
         """Records that failed because of the target."""
-        self._in_a_row = 0
+        self._failures = 0
 
     async def prepare(self, actions: Sequence[Action]) -> None:
-        """Load the mail server for mails; raise NotFound if there is none."""
+        """Load the mail server for mails; raise NotFound if none is set, Conflict if its password cannot be opened."""
         if any(isinstance(action, Email) for action in actions):
-            self._server = await self._run.services.get(RecordTasks).opened_mail_server()
+            self._server = await self._run.services.get(MailServers).open()
 
     async def mail(self, index: int, action: Email, job: Job, texts: Sequence[str]) -> None:
-        """Send the record's mail, or let the record fail."""
-        del action  # its templates are what it is
+        """Send the record's mail, or let the record fail; raise LeaseLost."""
+        del action  # `texts` are its templates, rendered
         server = self._server
         assert server is not None, "it was looked up at the beginning"
         parts: dict[str, Any] = dict(zip(EMAIL_PARTS, texts, strict=True))
         mail = Mail(
             **parts | {"subject": parts["subject"].strip(" \t")},
-            message_id=message_id(self._run.reached.origin, job.record.id, index),
+            message_id=message_id(self._run.checkpoint.origin, job.record.id, index),
             at_ms=self._service.store.clock.now_ms(),
         )
         await self._try(index, job, lambda: self._gateway.mailer.send(server, mail))
@@ -62,15 +64,15 @@ class Sender:
         job: Job,
         record: Mapping[str, Any],
         rendered: str | None,
-        always: Mapping[str, str],
+        variables: Mapping[str, str],
     ) -> None:
-        """Call the webhook for the record, or let the record fail. Raises Unfit for a body that is not JSON."""
-        body = body_of(always["task"], self._run.run.id, record, job.record.id, rendered)
-        name = message_id(self._run.reached.origin, job.record.id, index)
+        """Call the webhook for the record, or let the record fail; raise InvalidBody, or LeaseLost."""
+        body = body_of(variables["task"], self._run.run.id, record, job.record.id, rendered)
+        name = message_id(self._run.checkpoint.origin, job.record.id, index)
         try:
             target = self._gateway.policy.url(action.url)
             if index not in self._secrets:
-                self._secrets[index] = self._run.services.get(RecordTasks).secrets(self._run.reached.task, action)
+                self._secrets[index] = self._run.services.get(RecordTasks).secrets(self._run.checkpoint.task, action)
         except HeadwayError as error:
             self.failed(index, job, SendFailed(error.code, error.detail, retryable=False, unreachable=True))
             return
@@ -86,11 +88,11 @@ class Sender:
 
     async def _try(self, index: int, job: Job, send: Callable[[], Awaitable[None]]) -> None:
         for wait_s in (*WAIT_S, None):
-            await self._still_held()
+            await self._check_lease()
             try:
                 await send()
             except SendFailed as failure:
-                if wait_s is None or not failure.retryable or (failure.unreachable and self._in_a_row):
+                if wait_s is None or not failure.retryable or (failure.unreachable and self._failures):
                     self.failed(index, job, failure)
                     return
                 await asyncio.sleep(min(max(wait_s, (failure.after_ms or 0) / 1000), 2 * WAIT_S[-1]))
@@ -98,8 +100,8 @@ class Sender:
                 job.sent = True
                 return
 
-    async def _still_held(self) -> None:
-        """Raise LeaseLost once the run is to stop, or is another attempt's, so that nothing more is sent for it."""
+    async def _check_lease(self) -> None:
+        """Raise LeaseLost if the run has to stop, or has a newer attempt, so that nothing more is sent for it."""
         run = self._run.run
         now = await self._service.store.read.run(run.id)
         if now is None or now.epoch != run.epoch or now.state is not State.RUNNING:
@@ -111,12 +113,12 @@ class Sender:
             self._unreachable.add(job.record.id)
         job.fail(index, failure.code, failure.message)
 
-    def give_up_on_the_unreachable(self, jobs: Sequence[Job]) -> None:
+    def check_reachable(self, jobs: Sequence[Job]) -> None:
         """Raise TargetUnreachable after many consecutive failures of the target."""
         for job in jobs:
-            self._in_a_row = self._in_a_row + 1 if job.record.id in self._unreachable else 0
-            if self._in_a_row >= IN_A_ROW and job.error is not None:
+            self._failures = self._failures + 1 if job.record.id in self._unreachable else 0
+            if self._failures >= UNREACHABLE_MAX and job.error is not None:
                 raise TargetUnreachable(
-                    f"{job.error.message}; {self._in_a_row} records failed for that, one after the other"
+                    f"{job.error.message}; {self._failures} records failed for that, one after the other"
                 )
         self._unreachable.clear()

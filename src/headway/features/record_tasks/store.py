@@ -15,7 +15,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of a record task as a document."""
+    """JSON document of a record task."""
 
     table_id: str
     actions: tuple[Action, ...] = ()
@@ -27,30 +27,30 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
 _definition: Final = msgspec.json.Decoder(Definition).decode
 
 
-def _made(row: tuple[Any, ...]) -> RecordTask:
+def _record_task(row: tuple[Any, ...]) -> RecordTask:
     name, organisation, text, version, created_at, updated_at = row
-    kept = _definition(text)
+    stored = _definition(text)
     return RecordTask(
-        name=name, organisation=organisation, table_id=kept.table_id, filter=kept.filter, actions=kept.actions,
-        on_error=kept.on_error, connected=kept.connected, version=version, created_at=created_at, updated_at=updated_at,
+        name=name, organisation=organisation, table_id=stored.table_id, filter=stored.filter, actions=stored.actions,
+        on_error=stored.on_error, connected=stored.connected, version=version, created_at=created_at, updated_at=updated_at,
     )  # fmt: skip
 
 
 def find(database: Database, name: str) -> RecordTask | None:
-    """Return the record task of that name, as it is kept."""
+    """Return the record task of a stored name; None if there is none."""
     rows = database.rows("find_record_task", name=name)
-    return _made(rows[0]) if rows else None
+    return _record_task(rows[0]) if rows else None
 
 
 def lock(uow: UnitOfWork, name: str) -> RecordTask | None:
-    """Return the record task as it is now, and let nobody change it until this transaction is over."""
+    """Return the record task, locked until the end of the transaction; None if there is none."""
     rows = uow.database.rows("lock_record_task", name=name)
-    return _made(rows[0]) if rows else None
+    return _record_task(rows[0]) if rows else None
 
 
 def read_all(database: Database, organisation: int) -> list[RecordTask]:
     """Return the organisation's record tasks, by name."""
-    return [_made(row) for row in database.rows("read_record_tasks", organisation=organisation)]
+    return [_record_task(row) for row in database.rows("read_record_tasks", organisation=organisation)]
 
 
 def insert(uow: UnitOfWork, task: RecordTask) -> None:
@@ -60,7 +60,7 @@ def insert(uow: UnitOfWork, task: RecordTask) -> None:
 
 
 def save(uow: UnitOfWork, task: RecordTask, was: int) -> None:
-    """Keep the record task as it is now; `was` is the version that it was made from."""
+    """Save a record task; `was` is the version that it replaces."""
     uow.changes += 1
     uow.database.must(1, "save_record_task", was=was, **_binds(task))
 
@@ -72,8 +72,8 @@ def delete(uow: UnitOfWork, task: RecordTask) -> None:
 
 
 def _binds(task: RecordTask) -> dict[str, Any]:
-    kept = Definition(task.table_id, task.actions, task.filter, task.on_error, task.connected)
-    text = _encode(kept).decode()
+    stored = Definition(task.table_id, task.actions, task.filter, task.on_error, task.connected)
+    text = _encode(stored).decode()
     return {"name": task.name, "definition": text, "version": task.version, "updated_at": task.updated_at}
 
 
@@ -81,7 +81,7 @@ def _binds(task: RecordTask) -> dict[str, Any]:
 
 
 def add_errors(uow: UnitOfWork, run_id: str, errors: Sequence[RecordError]) -> None:
-    """Keep why records have failed; each of them once in a run."""
+    """Add errors of records, at most one for each record of a run."""
     if errors:
         uow.changes += len(errors)
         rows = [(each.record_id, each.action, each.code, each.message) for each in errors]
@@ -89,7 +89,7 @@ def add_errors(uow: UnitOfWork, run_id: str, errors: Sequence[RecordError]) -> N
 
 
 def read_errors(database: Database, run_id: str, after: str, limit: int) -> list[RecordError]:
-    """Return errors of a run's records, in order of the record's id."""
+    """Return errors of a run's records, in order of the records' ids."""
     return [RecordError(*row) for row in database.rows("read_record_errors", run_id=run_id, after=after, limit=limit)]
 
 
@@ -97,13 +97,13 @@ def read_errors(database: Database, run_id: str, after: str, limit: int) -> list
 
 
 def read_mail_server(database: Database, organisation: int) -> tuple[str, str, int] | None:
-    """Return the settings as JSON, the sealed password, and since when."""
+    """Return the settings as JSON, the sealed password, and the time of the last change; None if none are set."""
     rows = database.rows("read_mail_server", organisation=organisation)
     return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
 def save_mail_server(uow: UnitOfWork, organisation: int, settings: str, password: str) -> None:
-    """Keep where an organisation's mails are handed over."""
+    """Save the settings of an organisation's mail server."""
     uow.changes += 1
     uow.database.run(
         "save_mail_server", organisation=organisation, settings=settings, password=password, updated_at=uow.now_ms
@@ -111,6 +111,6 @@ def save_mail_server(uow: UnitOfWork, organisation: int, settings: str, password
 
 
 def delete_mail_server(uow: UnitOfWork, organisation: int) -> None:
-    """Forget where an organisation's mails are handed over."""
+    """Remove the settings of an organisation's mail server."""
     uow.changes += 1
     uow.database.run("delete_mail_server", organisation=organisation)

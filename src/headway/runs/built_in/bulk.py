@@ -1,4 +1,4 @@
-"""Built-in task headway.bulk: one verb on every run that a filter names, in transactions of a chunk and the cursor.
+"""Built-in task headway.bulk: one verb on every run that a filter names, in transactions of a chunk and the checkpoint.
 
 After a crash it goes on behind the last chunk that was committed.
 """
@@ -38,7 +38,7 @@ REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "
 
 
 class BulkProgress(msgspec.Struct, frozen=True):
-    """Progress of a bulk run, and its cursor."""
+    """Progress of a bulk run, and its checkpoint."""
 
     after: str = ""
     changed: int = 0
@@ -50,7 +50,7 @@ class BulkProgress(msgspec.Struct, frozen=True):
 
 @dataclass
 class BulkChunk(Command[BulkProgress]):
-    """One verb on some runs, with the bulk run's cursor; the result is the progress after it."""
+    """One verb on some runs, with the bulk run's checkpoint; the result is the progress after it."""
 
     bulk: Run
     ids: Sequence[str]
@@ -102,7 +102,7 @@ class Bulk:
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Apply the action to the runs that matched when the run was created, after an earlier attempt's cursor."""
+    """Apply the action to the runs that matched when the run was created, after an earlier attempt's checkpoint."""
     action = msgspec.json.decode(run.input, type=BulkAction)
     wanted = Namespace(run.organisation).wanted(to_filter(action.filter))
     if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id

@@ -3,12 +3,13 @@
 import random
 
 import pytest
+from tests.features.record_tasks.harness import RecordTaskHarness, allow, update
 from tests.features.tables.tables import field, fill, table
-from tests.runs.record_tasks import RecordTaskHarness, allow, update
 
 from headway.errors import Conflict
 from headway.features.record_tasks import executor as records
-from headway.features.record_tasks import runs as record_runs
+from headway.features.record_tasks import patch as patches
+from headway.features.record_tasks import run as record_run
 from headway.features.tables import store as storage
 from headway.outbound.egress import EgressPolicy
 from headway.protocol import tables as table_wire
@@ -18,7 +19,7 @@ from headway.protocol import tables as table_wire
 def record_harness(harness, monkeypatch):
     allow(harness, EgressPolicy([]))
     for module, name, value in (
-        (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
+        (records, "PATCH_SIZE_FIRST", 3), (patches, "PATCH_SIZE", 12), (patches, "PATCH_SIZE_MAX", 24),
         (storage, "RANGE_DELETE_MIN", 2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
@@ -26,7 +27,7 @@ def record_harness(harness, monkeypatch):
 
 
 def one_by_one(monkeypatch):
-    monkeypatch.setattr(record_runs.RecordRun, "alike", False)
+    monkeypatch.setattr(record_run.RecordRun, "uniform", False)
 
 
 TEAMS = ["red", "blue", "green", "x" * 150, None]
@@ -133,7 +134,7 @@ async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(re
     await table(harness, field("Note"), field("Code"))
     await fill(harness, *({"Note": f"n{n}"} for n in range(30)))
     await record_harness.make(update(Code="same"))
-    patch = record_runs.RecordRun.patch_more
+    patch = record_run.RecordRun.patch
     changes = iter([{"indexed": True}, {"indexed": False}])
 
     async def meddled(self, *more):
@@ -141,7 +142,7 @@ async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(re
             await harness.tables.patch_field("things", "Code", table_wire.PatchField(**change))
         return await patch(self, *more)
 
-    monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
+    monkeypatch.setattr(record_run.RecordRun, "patch", meddled)
     assert await record_harness.run() == {"total": 30, "done": 30, "failed": 0}
     assert harness.wrong() == []
 
@@ -151,14 +152,14 @@ async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(record_h
     await table(harness, field("Note"), field("Team", indexed=True))
     await fill(harness, *({"Note": f"n{n}"} for n in range(30)))
     await record_harness.make(update(Team="red"))
-    patch = record_runs.RecordRun.patch_more
+    patch = record_run.RecordRun.patch
 
     async def meddled(self, *more):
-        if self.reached.number == 1:
+        if self.checkpoint.number == 1:
             await harness.tables.delete_field("things", "Team")
         return await patch(self, *more)
 
-    monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
+    monkeypatch.setattr(record_run.RecordRun, "patch", meddled)
     with pytest.raises(Conflict, match="'things' does not have the field field_2 any more"):
         await record_harness.run()
     assert [version for version, _ in left(harness, "things")[0]] == [2] * 3 + [1] * 27
@@ -171,17 +172,17 @@ async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(record_
     await record_harness.make(update(Note="y" * 1_000), filter={"field": "N", "operator": "at least", "value": 90})
     await record_harness.make(update(Note="z"), name="large", filter={"field": "N", "operator": "at least", "value": 0})
     looked = []
-    patch = record_runs.RecordRun.patch_more
+    patch = record_run.RecordRun.patch
 
     async def watched(self, limit):
         looked.append(limit)
         return await patch(self, limit)
 
-    monkeypatch.setattr(record_runs.RecordRun, "patch_more", watched)
+    monkeypatch.setattr(record_run.RecordRun, "patch", watched)
     assert await record_harness.run() == {"total": 10, "done": 10, "failed": 0}
     assert looked == [3, 6, 12, 24, 24, 24, 24]
     looked.clear()
-    monkeypatch.setattr(record_runs, "PATCHED_BYTES", 5_000)
+    monkeypatch.setattr(patches, "PATCH_BYTES", 5_000)
     assert await record_harness.run("large") == {"total": 100, "done": 100, "failed": 0}
     assert looked[:4] == [3, 6, 3, 6]
 
@@ -191,16 +192,16 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
     await table(harness, field("N", "number"), field("Note"))
     made = await fill(harness, *({"N": number} for number in range(20)))
     await record_harness.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
-    fitting = record_runs.RecordRun._fitting
+    fitting = record_run.RecordRun._fitting
     changes = iter([{made[6].id: 0, made[4].id: 40}, {made[7].id: 70}])
 
     async def meddled(self, limit):
         found = await fitting(self, limit)
-        for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
+        for record_id, number in next(changes, {}).items() if self.checkpoint.number == 1 else ():
             await harness.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
         return found
 
-    monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)
+    monkeypatch.setattr(record_run.RecordRun, "_fitting", meddled)
     assert await record_harness.run() == {"total": 15, "done": 15, "failed": 0}
     noted = [values["field_1"] for values in await shown(harness, "things") if values.get("field_2") == "x"]
     assert noted == [40, 5, 70, *range(8, 20)]

@@ -1,4 +1,4 @@
-"""Creation and execution of record tasks."""
+"""Harness of record tasks: their creation, and execution of their runs by hand."""
 
 import json
 
@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from tests.harness import spec
 
 from headway.features.record_tasks import executor as records
+from headway.features.record_tasks.mail_server import MailServers
 from headway.features.record_tasks.model import EXECUTOR
 from headway.features.record_tasks.service import RecordTasks
 from headway.outbound.gateway import Gateway
@@ -16,18 +17,25 @@ from headway.protocol.workers import RegisterWorker
 
 
 class RecordTaskHarness:
-    """A harness whose record tasks may send to loopback, and whoever executes them."""
+    """Record tasks on a harness, and the worker that executes them."""
 
     def __init__(self, harness):
         self.harness = harness
-        self.tasks = harness.services.get(RecordTasks)
+
+    @property
+    def tasks(self):
+        return self.harness.services.get(RecordTasks)
+
+    @property
+    def mail(self):
+        return self.harness.services.get(MailServers)
 
     async def make(self, *actions, name="T", on="things", **more):
         asked = msgspec.convert({"name": name, "table": on, "actions": list(actions), **more}, wire.CreateRecordTask)
         return await self.tasks.create(asked)
 
     async def begin(self, name="T", given=None, **more):
-        """Start a run and claim it; return it as whoever executes it sees it."""
+        """Start a run and claim it; return the claimed run."""
         started = await self.harness.runs.start(spec(name, given, **more))
         return await self.claim(started.run.id)
 

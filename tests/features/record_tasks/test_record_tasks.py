@@ -7,10 +7,10 @@ import sqlite3
 
 import msgspec
 import pytest
+from tests.features.record_tasks.harness import RecordTaskHarness, allow, update
 from tests.features.tables.tables import field, fill, table, values
 from tests.harness import declare
 from tests.outbound.receivers import MailBox, Raw, Site, leading_to
-from tests.runs.record_tasks import RecordTaskHarness, allow, update
 
 from headway.errors import (
     Conflict,
@@ -28,7 +28,7 @@ from headway.errors import (
     VersionMismatch,
 )
 from headway.features.record_tasks import executor as records
-from headway.features.record_tasks import runs as record_runs
+from headway.features.record_tasks import patch as patches
 from headway.features.record_tasks import sending
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.external.database import ExternalDatabases
@@ -130,7 +130,6 @@ async def test_a_record_task_is_a_task_like_others(record_harness):
 async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(record_harness, action, pointer, said):
     await people(record_harness.harness, required=True)
     allow(record_harness.harness, EgressPolicy(resolve=leading_to("8.8.8.8")))
-    record_harness.tasks = record_harness.harness.services.get(RecordTasks)
     with pytest.raises(InvalidInput) as refused:
         await record_harness.make(action)
     assert [error["pointer"] for error in refused.value.errors] == [pointer]
@@ -141,7 +140,6 @@ async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(record
 async def test_a_webhook_whose_name_leads_inside_is_refused_when_it_is_said(record_harness):
     await people(record_harness.harness)
     allow(record_harness.harness, EgressPolicy(resolve=leading_to("169.254.169.254")))
-    record_harness.tasks = record_harness.harness.services.get(RecordTasks)
     with pytest.raises(TargetRefused):
         await record_harness.make({"action": "webhook", "url": "https://evil.example/"})
 
@@ -213,7 +211,7 @@ async def test_secrets_are_sealed_and_never_shown(record_harness):
     await people(harness)
     hook = {"action": "webhook", "url": "http://127.0.0.1:9/x", "secret": SECRET, "headers": {"X-Key": "canary-1"}}
     kept = await record_harness.make(hook)
-    await record_harness.tasks.set_mail_server(
+    await record_harness.mail.set(
         wire.MailServerIn(host="127.0.0.1", security="plain", username="u", password="canary-2", sender="a@b.example")
     )
     everything = json.dumps(harness.dump())
@@ -416,22 +414,22 @@ async def test_what_was_read_and_has_changed_is_read_again(record_harness, monke
 
 async def test_a_run_goes_on_where_an_attempt_that_lost_its_lease_has_stood(record_harness, monkeypatch):
     harness = record_harness.harness
-    monkeypatch.setattr(record_runs, "PATCHED", 100)
-    monkeypatch.setattr(records, "PATCHED_FIRST", 100)
+    monkeypatch.setattr(patches, "PATCH_SIZE", 100)
+    monkeypatch.setattr(records, "PATCH_SIZE_FIRST", 100)
     await people(harness, 1_000)
     await record_harness.make(update(Status="old"))
     first = await record_harness.begin()
-    patch = records.RecordRun.patch_more
+    patch = records.RecordRun.patch
 
     async def three_times(self, *more):
-        if self.reached.number == 3:
+        if self.checkpoint.number == 3:
             await harness.service.leases.lapse(harness.sessions.get(record_harness.worker))
         return await patch(self, *more)
 
-    monkeypatch.setattr(records.RecordRun, "patch_more", three_times)
+    monkeypatch.setattr(records.RecordRun, "patch", three_times)
     with pytest.raises(LeaseLost):
         await record_harness.execute(first)
-    monkeypatch.setattr(records.RecordRun, "patch_more", patch)
+    monkeypatch.setattr(records.RecordRun, "patch", patch)
     again = await record_harness.claim(first.id)
     assert again.epoch == 2
     with pytest.raises(LeaseLost):
@@ -456,7 +454,7 @@ async def test_a_run_that_is_stopped_or_suspended_changes_nothing_more(record_ha
 
 
 async def serve_mail(record_harness, mailbox, **more):
-    await record_harness.tasks.set_mail_server(
+    await record_harness.mail.set(
         wire.MailServerIn(
             host="127.0.0.1", port=mailbox.port, security="plain", sender="reports@headway.example", **more
         )
@@ -550,23 +548,22 @@ async def test_without_a_mail_server_the_run_fails_in_words(record_harness):
 
 
 async def test_a_mail_server_keeps_its_password_only_for_the_same_host_and_user(record_harness):
-    tasks = record_harness.tasks
     first = wire.MailServerIn(host="127.0.0.1", security="plain", username="u", password="pw", sender="a@b.example")
-    assert (await tasks.set_mail_server(first)).has_password
+    assert (await record_harness.mail.set(first)).has_password
     kept = wire.MailServerIn(host="127.0.0.1", security="plain", username="u", sender="c@b.example")
-    assert (await tasks.set_mail_server(kept)).has_password
-    assert (await tasks.opened_mail_server()).password == "pw"
+    assert (await record_harness.mail.set(kept)).has_password
+    assert (await record_harness.mail.open()).password == "pw"
     with pytest.raises(InvalidInput, match="needs the password anew"):
-        await tasks.set_mail_server(
+        await record_harness.mail.set(
             wire.MailServerIn(host="127.0.0.1", security="plain", username="v", sender="a@b.example")
         )
     with pytest.raises(TargetRefused):
-        await tasks.set_mail_server(wire.MailServerIn(host="10.0.0.1", sender="a@b.example"))
+        await record_harness.mail.set(wire.MailServerIn(host="10.0.0.1", sender="a@b.example"))
     with pytest.raises(InvalidInput, match="does not begin with an e-mail address"):
-        await tasks.set_mail_server(wire.MailServerIn(host="127.0.0.1", sender="nobody"))
-    await tasks.forget_mail_server()
+        await record_harness.mail.set(wire.MailServerIn(host="127.0.0.1", sender="nobody"))
+    await record_harness.mail.forget()
     with pytest.raises(NotFound):
-        await tasks.mail_server()
+        await record_harness.mail.get()
 
 
 async def test_a_webhook_is_called_for_each_record(record_harness, site):
@@ -630,7 +627,6 @@ async def test_a_name_that_leads_inside_by_now_fails_the_records(record_harness,
     harness = record_harness.harness
     await people(harness, 3)
     allow(harness, EgressPolicy(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1")))
-    record_harness.tasks = harness.services.get(RecordTasks)
     await record_harness.make({"action": "webhook", "url": f"http://rebinding.example:{site.port}/"})
     run = await record_harness.begin()
     assert (await record_harness.execute(run))["failed"] == 3
@@ -763,7 +759,6 @@ async def test_rows_of_an_external_table_are_updated_too(record_harness, tmp_pat
         database.executemany("INSERT INTO people (name, age) VALUES (?, ?)", [(f"p{n}", n) for n in range(1_200)])
     database.close()
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
-    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await table(harness, field("Who"), name="log")
@@ -797,7 +792,6 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
             [("a", 1, None), ("b", "abc", "2026-01-01 00:00:00"), ("c", 3, 1_700_000_000), ("d", 4, "")],
         )
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
-    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await record_harness.make(update(name=template("{{ record.name | upper }}")), on="people")
@@ -844,7 +838,6 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
         database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, status TEXT)")
         database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),), external_timeout_ms=1000)
-    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="far", external=far))
     await people(harness, 5)
