@@ -1,4 +1,4 @@
-"""Actions of a record task from requests: names become ids, constants get their normal form, targets and templates are checked.
+"""Actions of a record task from requests: names become ids, constants are normalised, targets and templates checked.
 
 An action that cannot work is refused here, with a pointer, and not by each record of a run. Secrets are sealed.
 """
@@ -188,5 +188,5 @@ class ActionBuilder:
 
 
 def seal_of(stored: str, url: str) -> str:
-    """Return the name under which a webhook's secrets are sealed, so that a changed row cannot send them to another URL."""
+    """Return the name under which a webhook's secrets are sealed: a changed row cannot send them to another URL."""
     return f"webhook:{stored}:{url}"

@@ -32,10 +32,10 @@ class JobRefused(Conflict):
 
 @dataclass
 class WriteJobs(Command[tuple[RecordCheckpoint, int]]):
-    """The changes of jobs, with the checkpoint; the result is the checkpoint, and the number of jobs that were taken, from the first.
+    """The changes of jobs, with the checkpoint; the result is that and the number of jobs that were taken, from the first.
 
-    A job is not taken, and ends the batch, if a record that its changes were computed from has changed since: then they have
-    to be computed again. With `on_error: stop` the first failed job is the last one.
+    A job is not taken, and ends the batch, if a record that its changes were computed from has changed since: then they
+    have to be computed again. With `on_error: stop` the first failed job is the last one.
     """
 
     run: Run

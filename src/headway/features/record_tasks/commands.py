@@ -109,7 +109,7 @@ class DeleteTask(Command[None]):
 
 
 def locked(uow: UnitOfWork, namespace: Namespace, name: str, version: int | None) -> RecordTask:
-    """Return the record task of a stored name, locked; raise RecordTaskNotFound, or VersionMismatch at another version."""
+    """Lock and return the record task of a stored name; raise RecordTaskNotFound or VersionMismatch."""
     found = storage.lock(uow, name)
     if found is None:
         raise absent(namespace.unqualify(name))

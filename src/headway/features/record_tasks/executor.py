@@ -1,4 +1,4 @@
-"""Executor of record tasks: the actions of a task for each page of records, whose changes and checkpoint are one transaction."""
+"""Executor of record tasks: a task's actions for each page of records, whose changes are one transaction."""
 
 from __future__ import annotations
 

@@ -34,5 +34,5 @@ class Job:
         self.error: RecordError | None = None
 
     def fail(self, action: int, code: str, message: str) -> None:
-        """Let the record fail at an action, with at most 2,000 characters of message; none of its changes is written."""
+        """Let the record fail at an action, with up to 2,000 characters of message; its changes are not written."""
         self.error = RecordError(self.record.id, action, code, message[:2_000], 0)

@@ -74,7 +74,7 @@ class MailServers:
         return MailServerSettings(_decode(settings), bool(password), updated_at)
 
     async def open(self) -> MailServer:
-        """Return the settings with the password; raise NotFound, or Conflict if the server's secret does not open it."""
+        """Return the settings with the password; raise NotFound, or Conflict if the password cannot be opened."""
         settings, password, _ = await self._row()
         server = _decode(settings)
         return replace(server, password=self._opened(password)) if password else server

@@ -29,7 +29,7 @@ PATCH_BYTES: Final = 8 * 1024 * 1024
 
 @dataclass
 class PatchRecords(Command[tuple[RecordCheckpoint, int] | None]):
-    """The same values for the next `limit` records, with the checkpoint; the result is the checkpoint and the next limit.
+    """The same values for the next `limit` records, with the checkpoint; the result is that and the next limit.
 
     None, with nothing changed: the records have to be changed one by one, since some may be refused.
     """

@@ -1,14 +1,14 @@
 """Run of a record task under one lease: its checkpoint, its next records, and the transactions that change them.
 
-A record is processed when its transaction has committed, and the checkpoint is saved by the same transaction: a run that is killed
-goes on with the first record that was not processed, and changes none twice. A mail or a call cannot be undone; if the server
-dies between it and the commit it is sent again, under the same message id.
+A record is processed when its transaction has committed, which also saves the checkpoint: a run that is killed continues
+with the first record that was not processed, and changes none twice. A mail or a call cannot be undone; if the server dies
+between it and the commit, it is sent again under the same message id.
 
-A job is computed from records as they were read. If one of them has changed when it is written, it is computed again, unless
-something was sent for it: then its changes are applied to the record as it is now.
+A job is computed from records as they were read. If one of them has changed when it is written, it is computed again,
+unless something was sent for it: then its changes are applied to the record as it is now.
 
-Rows of an external table are changed by a transaction of their own database, before that of the checkpoint: each of them at
-least once, and twice if the server dies in between.
+Rows of an external table are changed by a transaction of their own database, before that of the checkpoint: each of them
+at least once, and twice if the server dies in between.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RecordRun:
     async def begin(cls, store: Store, services: OrganisationServices, run: Run) -> RecordRun:
         """Return the run at the checkpoint of earlier attempts; a new run counts its records first.
 
-        Raises Conflict if the task does not fit its table any more, RecordTaskNotFound if it was deleted, and LeaseLost.
+        Raises Conflict if the task does not fit its table now, RecordTaskNotFound if it was deleted, or LeaseLost.
         """
         over = msgspec.json.decode(run.input, type=RunOver)
         checkpoint = await last_checkpoint(store, run, RecordCheckpoint)
@@ -189,8 +189,8 @@ class RecordRun:
     async def patch(self, limit: int) -> int | None:
         """Give the task's values to the matching ones of the next `limit` records; return the next limit.
 
-        None, with nothing changed: the rest has to be changed job by job, since some may be refused. Raises LeaseLost, or
-        Conflict if the task does not fit its table any more.
+        None, with nothing changed: the rest has to be changed job by job, since some may be refused. Raises LeaseLost,
+        or Conflict if the task does not fit its table any more.
         """
         fitting = await self._fitting(limit)
         done = await self._store.write(PatchRecords(self.run, self.table, self.checkpoint, fitting, limit))
@@ -214,10 +214,10 @@ class RecordRun:
         return found or table_storage.Fitting(checkpoint.upto, {})
 
     async def commit(self, jobs: Sequence[Job]) -> int:
-        """Write the changes of jobs together with the checkpoint; return the number of jobs that were taken, from the first.
+        """Write the changes of jobs with the checkpoint; return the number of jobs that were taken, from the first.
 
-        The others have to be computed again, from records that have changed; see `WriteJobs`. Raises LeaseLost with nothing
-        written, and Conflict if a table that the task writes to was deleted.
+        The others have to be computed again, from records that have changed; see `WriteJobs`. Raises LeaseLost with
+        nothing written, and Conflict if a table that the task writes to was deleted.
         """
         if self.table.external is not None:
             await self._change_far([job for job in jobs if job.error is None and job.given])

@@ -23,7 +23,7 @@ TRIES: Final = 3
 WAIT_S: Final = (1.0, 4.0)
 """Waits before the second and the third try, in seconds; longer if the target asks, up to twice the last."""
 UNREACHABLE_MAX: Final = 20
-"""Number of consecutive records that failed because of the target, after which the attempt ends and is retried later."""
+"""Number of consecutive records that failed because of the target, after which the run is retried later."""
 
 
 class Sender:

@@ -84,8 +84,8 @@ class RecordTasks:
     async def create(self, spec: wire.CreateRecordTask) -> RecordTask:
         """Make a record task and its task.
 
-        Raises InvalidInput with a pointer, TableNotFound, TargetRefused for a URL that the egress policy does not allow, and
-        Conflict for a name that is in use and for too many record tasks.
+        Raises InvalidInput with a pointer, TableNotFound, TargetRefused for a URL that the egress policy does not allow,
+        and Conflict for a name that is in use and for too many record tasks.
         """
         if spec.name.startswith(RESERVED):
             raise invalid("/name", "names that begin with 'headway.' are the server's own")
@@ -122,7 +122,7 @@ class RecordTasks:
     # -- runs ------------------------------------------------------------------------------------------------------------
 
     async def errors(self, run_id: str, after: str = "", limit: int = 100) -> tuple[builtins.list[RecordError], bool]:
-        """Return errors of a run's records in order of the records' ids, and whether there are more; raise RunNotFound."""
+        """Return errors of a run's records by the records' ids, and whether there are more; raise RunNotFound."""
         await self._runs.get(run_id)
         found = await self._store.read.ask(lambda database, _: storage.read_errors(database, run_id, after, limit + 1))
         return found[:limit], len(found) > limit
@@ -130,8 +130,8 @@ class RecordTasks:
     async def run_failed(self, run_id: str, request: RequestKey | None = None) -> StartResult:
         """Start a run over the failed records of an earlier run.
 
-        Raises RunNotFound, RecordTaskNotFound, InvalidState if that run is not finished, Conflict if no record failed, and as
-        `Runs.start` does.
+        Raises RunNotFound, RecordTaskNotFound, InvalidState if that run is not finished, Conflict if no record failed,
+        and as `Runs.start` does.
         """
         run = await self._runs.get(run_id)
         await self.get(run.task)

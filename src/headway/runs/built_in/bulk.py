@@ -118,7 +118,7 @@ TASK: Final = built_in("headway.bulk", "One verb on every run that a filter name
 
 
 def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int, str]:
-    """Carry out the action on each run that it applies to; return how many, how many it does not apply to, and the last one.
+    """Apply the action; return the numbers of runs that it changed and did not apply to, and the id of the last one.
 
     Ends early when the transaction has copied as many steps as one should.
     """

@@ -37,7 +37,7 @@ HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
 """Pause, in seconds, before it registers again, and before it asks an unavailable store again."""
 BEATS_UNSURE: Final = 3
-"""Heartbeats that name what is held, after a claim without an answer: the second that does not name a lease hands it back."""
+"""Number of heartbeats with held leases after a claim without an answer: the second without a lease hands it back."""
 
 log = logging.getLogger("headway.actions")
 
@@ -45,14 +45,14 @@ log = logging.getLogger("headway.actions")
 class BuiltInWorker:
     """Claims and executes runs, a few at a time. While the store is not available it waits, and goes on.
 
-    The built-in tasks have one worker, and each kind of tasks that a feature executes another, so that a run which waits
-    for a slow receiver holds up no bulk action.
+    The built-in tasks have one worker, and each kind of tasks that a feature executes another, so that a run which
+    waits for a slow receiver holds up no bulk action.
     """
 
     def __init__(
         self, service: Service, asked: RegisterWorker, execute_of: Callable[[str], Execute], executor: str = ""
     ) -> None:
-        """Take `execute_of`, which returns the coroutine function for a task's name; `executor` as in `Workers.register`."""
+        """`execute_of` returns the coroutine function for a task's name; `executor` is that of `Workers.register`."""
         self._service = service
         self._asked = asked
         self._execute_of = execute_of
