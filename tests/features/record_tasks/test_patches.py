@@ -192,16 +192,16 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
     await table(harness, field("N", "number"), field("Note"))
     made = await fill(harness, *({"N": number} for number in range(20)))
     await record_harness.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
-    fitting = record_run.RecordRun._fitting
+    matches = record_run.RecordRun._matches
     changes = iter([{made[6].id: 0, made[4].id: 40}, {made[7].id: 70}])
 
     async def meddled(self, limit):
-        found = await fitting(self, limit)
+        found = await matches(self, limit)
         for record_id, number in next(changes, {}).items() if self.checkpoint.number == 1 else ():
             await harness.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
         return found
 
-    monkeypatch.setattr(record_run.RecordRun, "_fitting", meddled)
+    monkeypatch.setattr(record_run.RecordRun, "_matches", meddled)
     assert await record_harness.run() == {"total": 15, "done": 15, "failed": 0}
     noted = [values["field_1"] for values in await shown(harness, "things") if values.get("field_2") == "x"]
     assert noted == [40, 5, 70, *range(8, 20)]

@@ -14,8 +14,8 @@ from headway.features.record_tasks import store as storage
 from headway.features.record_tasks.checkpoint import RecordCheckpoint
 from headway.features.record_tasks.job import Job, RecordKey
 from headway.features.tables import store as table_storage
-from headway.features.tables.changes import Draft, Refused, filled, fresh, hold, save
-from headway.features.tables.model import Record, Table, Values
+from headway.features.tables.changes import ConstraintError, initial_values, save, updated_values
+from headway.features.tables.model import Record, RecordChange, Table, Values
 from headway.kernel.run import Run
 from headway.runs.checkpoints import leased_run
 from headway.runs.starting import insert
@@ -103,7 +103,7 @@ class WriteJobs(Command[tuple[RecordCheckpoint, int]]):
         for table in found:
             if table is None:
                 raise Conflict("a table that the task writes to was deleted")
-            self._tables[table.id] = hold(uow, organisation, table.id)
+            self._tables[table.id] = table_storage.lock_table(uow, organisation, table.id)
             if table.id == self.table.id:
                 self._stage_unchanged(uow, table)
             for record in table_storage.load_records(uow, table, sorted(wanted[table.id])).values():
@@ -138,9 +138,9 @@ class WriteJobs(Command[tuple[RecordCheckpoint, int]]):
                 if key in self._staged:
                     mine[key] = self._filled(key, given, mine)
             for key, given in job.inserts:
-                mine[key] = (None, fresh(self._tables[key[0]], given, self.zone))
-        except Refused as refused:
-            job.fail(0, "value", str(refused))
+                mine[key] = (None, initial_values(self._tables[key[0]], given, self.zone))
+        except ConstraintError as error:
+            job.fail(0, "value", str(error))
             return True
         self._staged |= mine
         self._changed_by |= dict.fromkeys(mine, job)
@@ -152,19 +152,19 @@ class WriteJobs(Command[tuple[RecordCheckpoint, int]]):
 
     def _filled(self, key: RecordKey, given: dict[str, Any], mine: Staged) -> tuple[Record | None, Values]:
         before, values = mine.get(key) or self._staged[key]
-        return before, filled(self._tables[key[0]], given, values, self.zone)
+        return before, updated_values(self._tables[key[0]], given, values, self.zone)
 
     def _save(self, uow: UnitOfWork, taken: Sequence[Job]) -> None:
         refused: dict[RecordKey, tuple[Job, str]] = {}
         for table in self._tables.values():
-            drafts = [
-                Draft(record_id, values, before)
+            changes = [
+                RecordChange(record_id, values, before)
                 for (table_id, record_id), (before, values) in self._staged.items()
                 if table_id == table.id
                 and (table_id, record_id) in self._changed_by
                 and (before is None or before.values != values)
             ]
-            for record_id, why in save(uow, table, drafts, whole=False).items():
+            for record_id, why in save(uow, table, changes).items():
                 job = self._changed_by[table.id, record_id]
                 refused[table.id, record_id] = (job, "; ".join(map(str, why)))
         for job, message in refused.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headway.features.record_tasks.model import RecordError
-from headway.features.tables.changes import loose
+from headway.features.tables.changes import without_required
 from headway.features.tables.model import Record, Table, Values
 from headway.runs.starting import NewRun
 
@@ -17,7 +17,7 @@ class Job:
     """Pending changes of one record."""
 
     def __init__(self, table: Table, record: Record) -> None:
-        self.table = table if table.external is None else loose(table)
+        self.table = table if table.external is None else without_required(table)
         self.record = record
         self.values: Values = record.values
         """Values of the record after the actions so far."""

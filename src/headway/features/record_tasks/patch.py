@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.features.record_tasks.checkpoint import RecordCheckpoint
 from headway.features.record_tasks.rules import check_against, patch_of
 from headway.features.tables import store as table_storage
-from headway.features.tables.changes import give, hold
+from headway.features.tables.changes import set_values
 from headway.features.tables.model import Table
 from headway.kernel.run import Run
 from headway.runs.checkpoints import leased_run
@@ -37,7 +37,7 @@ class PatchRecords(Command[tuple[RecordCheckpoint, int] | None]):
     run: Run
     table: Table
     checkpoint: RecordCheckpoint
-    fitting: table_storage.Fitting | None
+    matches: table_storage.Matches | None
     """Matching records within the limit; None: all match."""
     limit: int
 
@@ -49,21 +49,21 @@ class PatchRecords(Command[tuple[RecordCheckpoint, int] | None]):
     def apply(self, uow: UnitOfWork) -> tuple[RecordCheckpoint, int] | None:
         """Change the records; raise LeaseLost, or Conflict if the task does not fit its table any more."""
         leased_run(uow, self.run)
-        before, fitting, limit = self.checkpoint, self.fitting, self.limit
-        table = hold(uow, self.run.organisation, self.table.id)
+        before, matches, limit = self.checkpoint, self.matches, self.limit
+        table = table_storage.lock_table(uow, self.run.organisation, self.table.id)
         if table.version != self.table.version:
             check_against(before.task, table)
         patch = patch_of(before.task, table)
         if patch is None:
             return None
-        versions = None if fitting is None else fitting.versions
+        versions = None if matches is None else matches.versions
         if versions is not None and table_storage.lock_records(uow, table, versions) != versions:
             return before, max(1, limit // 2)  # some have changed since they were read: they are read again
-        upto = before.upto if fitting is None else fitting.edge
-        span = table_storage.span_of_records(uow, table, before.after, upto, limit)
+        upto = before.upto if matches is None else matches.edge
+        span = table_storage.find_span(uow, table, before.after, upto, limit)
         count, size = 0, 0
         if span is not None:
-            given = give(uow, table, span, patch, versions)
+            given = set_values(uow, table, span, patch, versions)
             if given is None:
                 return None
             count, size = given

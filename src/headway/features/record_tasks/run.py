@@ -142,9 +142,9 @@ class RecordRun:
     async def _chosen(self, ids: list[str]) -> list[Record]:
         """Return the records of these ids that match the filter."""
         if self.table.external is not None:
-            return await self.services.get(Records).some_far(self.table, ids, self._condition)
+            return await self.services.get(Records).external_rows(self.table, ids, self._condition)
         return await self._store.read.ask(
-            lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
+            lambda database, dialect: table_storage.read_matching(database, dialect, self.table, self._condition, ids),
             slow=True,
         )
 
@@ -165,13 +165,13 @@ class RecordRun:
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
         if table.external is not None:
-            return await self.services.get(Records).some_far(table, wanted)
+            return await self.services.get(Records).external_rows(table, wanted)
         return await self._store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
         newest = ListOrder(down=True)
         found, _ = await self._store.read.ask(
-            lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, walk=newest)
+            lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, order=newest)
         )
         return found[0].id if found else ""
 
@@ -192,26 +192,26 @@ class RecordRun:
         None, with nothing changed: the rest has to be changed job by job, since some may be refused. Raises LeaseLost,
         or Conflict if the task does not fit its table any more.
         """
-        fitting = await self._fitting(limit)
-        done = await self._store.write(PatchRecords(self.run, self.table, self.checkpoint, fitting, limit))
+        matches = await self._matches(limit)
+        done = await self._store.write(PatchRecords(self.run, self.table, self.checkpoint, matches, limit))
         if done is None:
             return None
         self.checkpoint, limit = done
         self.exhausted = self.checkpoint.after >= self.checkpoint.upto
         return limit
 
-    async def _fitting(self, limit: int) -> table_storage.Fitting | None:
+    async def _matches(self, limit: int) -> table_storage.Matches | None:
         """Return the next records that match the filter; None if all do."""
         if self._condition == EVERY:
             return None
         checkpoint = self.checkpoint
         found = await self._store.read.ask(
-            lambda database, dialect: table_storage.read_fitting(
+            lambda database, dialect: table_storage.read_matches(
                 database, dialect, self.table, self._condition, checkpoint.after, checkpoint.upto, limit
             ),
             slow=True,
         )
-        return found or table_storage.Fitting(checkpoint.upto, {})
+        return found or table_storage.Matches(checkpoint.upto, {})
 
     async def commit(self, jobs: Sequence[Job]) -> int:
         """Write the changes of jobs with the checkpoint; return the number of jobs that were taken, from the first.
