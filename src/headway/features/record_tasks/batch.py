@@ -88,10 +88,10 @@ class WriteJobs(Command[tuple[RecordCheckpoint, int]]):
 
     def _load(self, uow: UnitOfWork) -> None:
         """Lock all tables and records of the jobs in one order, so that two servers do not wait for each other."""
-        far = self.table.external is not None
-        wanted: dict[str, set[str]] = {} if far else {self.table.id: set()}
+        external = self.table.external is not None
+        wanted: dict[str, set[str]] = {} if external else {self.table.id: set()}
         for job in self.jobs:
-            if job.sent and not far:
+            if job.sent and not external:
                 wanted[job.table.id].add(job.record.id)
             for table_id, record_id in (*job.reads, *(key for key, _ in job.others)):
                 if record_id != job.record.id:

@@ -103,9 +103,7 @@ class _Pages:
             if self._task.on_error == "stop":
                 _stop_at(jobs[:taken])
             self._sender.check_reachable(jobs[:taken])
-            if taken < len(
-                jobs
-            ):  # some were computed from records that have changed: fewer at once, as long as that happens
+            if taken < len(jobs):  # records have changed meanwhile: fewer at once, as long as that happens
                 self._run.exhausted = False
                 size = max(1, taken)
             else:

@@ -100,8 +100,8 @@ class RecordRun:
         jobs: list[Job] = []
         while not jobs and not self.exhausted:
             found, after = await self._next_records(limit)
-            far = self.table.external is not None  # its rows have no time and no order of creation
-            jobs = [Job(self.table, record) for record in found if far or record.id <= self.checkpoint.upto]
+            external = self.table.external is not None  # its rows have no time and no order of creation
+            jobs = [Job(self.table, record) for record in found if external or record.id <= self.checkpoint.upto]
             self.exhausted = not after or len(jobs) < len(found)
             for job in jobs:
                 if job.record.damaged:
@@ -220,7 +220,7 @@ class RecordRun:
         nothing written, and Conflict if a table that the task writes to was deleted.
         """
         if self.table.external is not None:
-            await self._change_far([job for job in jobs if job.error is None and job.given])
+            await self._change_external([job for job in jobs if job.error is None and job.given])
         zone = self.services.get(Records).zone
         while True:
             try:
@@ -231,18 +231,18 @@ class RecordRun:
                 continue
             return taken
 
-    async def _change_far(self, jobs: Sequence[Job]) -> None:
+    async def _change_external(self, jobs: Sequence[Job]) -> None:
         """Change rows of an external table in batches; if one is refused, one by one, so that it fails alone."""
         try:
-            await self._update_far(jobs)
+            await self._update_external(jobs)
         except (InvalidInput, NotFound):
             for job in jobs:
                 try:
-                    await self._update_far([job])
+                    await self._update_external([job])
                 except (InvalidInput, NotFound) as error:
                     job.fail(0, error.code, error.detail)
 
-    async def _update_far(self, jobs: Sequence[Job]) -> None:
+    async def _update_external(self, jobs: Sequence[Job]) -> None:
         for at in range(0, len(jobs), BATCH_MAX):
             some = jobs[at : at + BATCH_MAX]
             patches = [RecordPatch(id=job.record.id, values=job.given) for job in some]

@@ -19,7 +19,6 @@ from headway.outbound.failure import SendFailed
 from headway.outbound.letter import Mail, MailServer
 from headway.runs.service import Service
 
-TRIES: Final = 3
 WAIT_S: Final = (1.0, 4.0)
 """Waits before the second and the third try, in seconds; longer if the target asks, up to twice the last."""
 UNREACHABLE_MAX: Final = 20

@@ -30,9 +30,9 @@ from headway.store.command import Command
 from headway.store.unit_of_work import UnitOfWork
 
 CHUNK: Final = 500
-"""Runs that a bulk action touches in one transaction."""
+"""Number of runs of one transaction."""
 INHERITED: Final = 10_000
-"""Steps that retries may have copied in a transaction for it to go on to the next run."""
+"""Number of steps copied by retries after which a transaction takes no further run."""
 REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
 """Code of the reason by action: the code of the verb on a single run."""
 

@@ -12,7 +12,7 @@ from headway.protocol.workers import TaskDeclaration
 from headway.runs.service import Service
 
 MAX_CRASHES: Final = 100
-"""Crash limit of tasks with a checkpoint, high since restarts of the server are not their fault."""
+"""Crash limit of tasks with checkpoints; it is high, since a restart of the server counts as a crash."""
 
 Execute = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 """Coroutine function that executes a claimed run, from an earlier attempt's checkpoint on, and returns its output."""

@@ -32,18 +32,20 @@ from headway.store.query_context import BACKGROUND_S, QUERY_CONTEXT, QueryContex
 
 T = TypeVar("T")
 
-CAPACITY = 4
-HEARTBEAT_S = 5.0
-AGAIN_S = 1.0
-"""Pause, in seconds, before it registers again, and before it asks an unavailable store again."""
-BEATS_UNSURE: Final = 3
-"""Number of heartbeats with held leases after a claim without an answer: the second without a lease hands it back."""
+CAPACITY: Final = 4
+"""Number of runs of built-in tasks at once."""
+HEARTBEAT_S: Final = 5.0
+"""Time between heartbeats, in seconds; a third of a lease if that is shorter."""
+RETRY_S: Final = 1.0
+"""Pause, in seconds, before another registration, and before another request to an unavailable store."""
+HELD_REPORTS: Final = 3
+"""Number of heartbeats that name the held leases after an unanswered claim; the second without a lease returns it."""
 
 log = logging.getLogger("headway.actions")
 
 
 class BuiltInWorker:
-    """Claims and executes runs, a few at a time. While the store is not available it waits, and goes on.
+    """Worker that claims and executes runs, a few at a time; it waits while the store is not available.
 
     The built-in tasks have one worker, and each kind of tasks that a feature executes another, so that a run which
     waits for a slow receiver holds up no bulk action.
@@ -59,8 +61,8 @@ class BuiltInWorker:
         self._executor = executor
         self._task: asyncio.Task[None] | None = None
         self._held: set[tuple[str, int]] = set()
-        self._unsure = 0
-        """Heartbeats to come that say what is held, because a claim may have got more than it was told."""
+        self._held_reports = 0
+        """Number of further heartbeats that name the held leases, since an unanswered claim may have got others."""
         self._claims = 0
         self._claiming: set[int] = set()
         self._beat = 0
@@ -94,30 +96,30 @@ class BuiltInWorker:
                 await self._serve()
             except* HeadwayError as group:  # its session has ended: this process stood still
                 log.warning("actions.again error=%s: the built-in worker registers again", group.exceptions[0])
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _serve(self) -> None:
         service = self._service
-        worker = await _in_the_end(
+        worker = await _when_available(
             lambda: service.of(FIRST).workers.register(self._asked, built_in=True, executor=self._executor)
         )
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)
         service.sessions.connected(session)  # it lives as long as this server does
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._stay_alive(worker.id))
+            group.create_task(self._send_heartbeats(worker.id))
             for _ in range(self._asked.capacity):
                 group.create_task(self._work(worker.id, session))
 
-    async def _stay_alive(self, worker_id: str) -> None:
+    async def _send_heartbeats(self, worker_id: str) -> None:
         while (session := self._service.sessions.get(worker_id)) is not None:
             self._service.sessions.heard(session)
-            if self._unsure:
-                await self._say_what_is_held(worker_id)
+            if self._held_reports:
+                await self._report_held(worker_id)
             await asyncio.sleep(min(HEARTBEAT_S, self._service.settings.lease_ms / 3000))
         raise WorkerNotFound
 
-    async def _say_what_is_held(self, worker_id: str) -> None:
+    async def _report_held(self, worker_id: str) -> None:
         with contextlib.suppress(Unavailable):
             answer = await self._service.of(FIRST).workers.report(
                 ReportRuns(
@@ -125,11 +127,11 @@ class BuiltInWorker:
                 )
             )
             self._beat = answer.beat
-            self._unsure -= 1
+            self._held_reports -= 1
 
     async def _work(self, worker_id: str, session: Session) -> None:
-        # Told to drain, or given up, it gets nothing and is not kept waiting: asking on and on would hold up the loop,
-        # and so the server, also the answer by which it would learn that its session has ended.
+        # While it drains, or after the end of its session, a claim gets nothing at once: a loop of claims would block the
+        # event loop, and with it the signal that ends the session.
         while self._service.sessions.may_claim(session):
             self._claims = number = self._claims + 1
             self._claiming.add(number)
@@ -141,11 +143,11 @@ class BuiltInWorker:
                 self._held.update((lease.run_id, lease.epoch) for lease in leases)
             except Unavailable:
                 leases = None
-                self._unsure = BEATS_UNSURE
+                self._held_reports = HELD_REPORTS
             finally:
                 self._claiming.discard(number)
             if leases is None:
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RETRY_S)
                 continue
             for lease in leases:
                 try:
@@ -157,13 +159,13 @@ class BuiltInWorker:
         execute = self._execute_of(lease.task)
         report: AnyReport
         try:
-            output = await _in_the_end(lambda: self._handle(execute, lease))
+            output = await _when_available(lambda: self._handle(execute, lease))
             report = SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=output)
         except LeaseLost:
             report = StoppedReport(run_id=lease.run_id, epoch=lease.epoch)
         except asyncio.CancelledError:
             report = ReleasedReport(run_id=lease.run_id, epoch=lease.epoch)
-            with contextlib.suppress(Unavailable):  # there is no time to wait: it comes back when the lease has run out
+            with contextlib.suppress(Unavailable):  # without time to wait: the lease expires instead
                 await self._report(worker_id, report)
             raise
         except HeadwayError as error:
@@ -173,10 +175,10 @@ class BuiltInWorker:
             log.exception("built-in task failed")
             failure = FunctionError(type=type(error).__name__, message=str(error))
             report = ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=failure)
-        await _in_the_end(lambda: self._report(worker_id, report))
+        await _when_available(lambda: self._report(worker_id, report))
 
     async def _handle(self, execute: Execute, lease: Lease) -> msgspec.Raw:
-        """Execute the task from where an earlier try ended. Its reads use its organisation's share of the threads."""
+        """Execute the run; its reads use the share of threads of its organisation."""
         run = await leased(self._service, lease)
         QUERY_CONTEXT.set(QueryContext(run.organisation, BACKGROUND_S))
         try:
@@ -189,17 +191,17 @@ class BuiltInWorker:
 
 
 async def leased(service: Service, lease: Lease) -> Run:
-    """Return the run of a lease, in any organisation; raise LeaseLost if it is gone."""
+    """Return the run of a lease, in any organisation; raise LeaseLost if it was removed."""
     run = await service.store.read.run(lease.run_id)
     if run is None:
         raise LeaseLost
     return run
 
 
-async def _in_the_end(work: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of `work`, as soon as the store is available. It may be carried out twice."""
+async def _when_available(work: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `work` once the store is available; it may be executed more than once."""
     while True:
         try:
             return await work()
         except Unavailable:
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)
