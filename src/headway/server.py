@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headway.actions import exporting, importing
 from headway.feature import Feature
 from headway.features.access.feature import ACCESS
 from headway.features.record_tasks.feature import RECORD_TASKS
@@ -31,9 +30,7 @@ ROUTES: Final = (*routes.ROUTES, *_ROUTES)
 NATIVE_SURFACE: Final = routes.native(_ROUTES)
 CHECKS: Final = tuple(check for feature in FEATURES for check in feature.checks)
 """Checks of the rows of features, for `headway doctor`."""
-_BUILT_IN: Final = (
-    bulk.TASK, importing.TASK, exporting.TASK, *(task for feature in FEATURES for task in feature.built_in_tasks),
-)  # fmt: skip
+_BUILT_IN: Final = (bulk.TASK, *(task for feature in FEATURES for task in feature.built_in_tasks))
 BUILT_IN: Final[Mapping[str, BuiltInTask]] = {task.declaration.name: task for task in _BUILT_IN}
 """Built-in tasks of the core and of features, by name."""
 EXECUTORS: Final = tuple(executor for feature in FEATURES for executor in feature.executors)

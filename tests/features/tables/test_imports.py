@@ -6,9 +6,9 @@ import pytest
 from tests.features.tables.tables import field, fill, table, values
 from tests.harness import declare
 
-from headway.actions import exporting, importing
 from headway.errors import BadImport, InvalidInput, LeaseLost, StoredFileNotFound
 from headway.features.tables import files as chunks
+from headway.features.tables.built_in_tasks import execute_export, execute_import
 from headway.features.tables.exports import Exports
 from headway.features.tables.imports import ROWS, Imports
 from headway.protocol import workers as wire
@@ -39,7 +39,7 @@ async def begun(harness, task, given):
 async def imported(harness, content, *, name="a.csv", **spec):
     file = await upload(harness, content, name)
     run, _ = await begun(harness, "headway.import", {"table": "things", "file": file.id, **spec})
-    output = json.loads(bytes(await importing.execute(harness.service, run)))
+    output = json.loads(bytes(await execute_import(harness.service, run)))
     return output, await refused(harness, run)
 
 
@@ -53,7 +53,7 @@ async def refused(harness, run):
 
 async def exported(harness, name="things", **spec):
     run, _ = await begun(harness, "headway.export", {"table": name, **spec})
-    output = json.loads(bytes(await exporting.execute(harness.service, run)))
+    output = json.loads(bytes(await execute_export(harness.service, run)))
     file = await harness.files.get(output["file"])
     content = b"".join([piece async for piece in harness.files.content(file)])
     assert len(content) == file.bytes == output["bytes"]
@@ -158,7 +158,7 @@ async def test_a_row_that_is_refused_is_named_by_its_line(harness):
     content = 'sep=,\n\nKey,N,\n"a\nb",1,\n,,\nc,x,\nd,1,lost\ne,1,,lost\nf\n'
     file = await upload(harness, content)
     run, _ = await begun(harness, "headway.import", {"table": "things", "file": file.id})
-    await importing.execute(harness.service, run)
+    await execute_import(harness.service, run)
     found, _ = await harness.store.read.results(run.id, 0, 1000)
     told = [json.loads(each.value) for each in found]
     assert [(each["row"], each["line"], each["errors"][0]["message"].partition(";")[0]) for each in told] == [
@@ -240,7 +240,7 @@ async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_on
         run = await harness.runs.get(run.id)
         with pytest.raises(LeaseLost):
             await harness.services.get(Imports).chunk(old, spec, done)
-    output = json.loads(bytes(await importing.execute(harness.service, run)))
+    output = json.loads(bytes(await execute_import(harness.service, run)))
     assert output == {"rows": rows, "created": rows, "updated": 0, "refused": 0}
     found = await harness.tables.get("things")
     assert found.count == rows
@@ -260,7 +260,7 @@ async def test_an_export_that_is_broken_off_goes_on_where_it_stood(harness, monk
         await harness.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await harness.claim(worker, 1)
         run = await harness.runs.get(run.id)
-    output = json.loads(bytes(await exporting.execute(harness.service, run)))
+    output = json.loads(bytes(await execute_export(harness.service, run)))
     file = await harness.files.get(output["file"])
     content = b"".join([piece async for piece in harness.files.content(file)])
     assert content.decode().split("\r\n") == ["Key,N,Note", *(f"k{n},{n}," for n in range(35)), ""]
@@ -308,7 +308,7 @@ async def test_what_was_exported_is_imported_as_it_was(harness, form):
 async def imported_into(harness, name, content, called):
     file = await upload(harness, content, called)
     run, _ = await begun(harness, "headway.import", {"table": name, "file": file.id})
-    return json.loads(bytes(await importing.execute(harness.service, run))), await refused(harness, run)
+    return json.loads(bytes(await execute_import(harness.service, run))), await refused(harness, run)
 
 
 async def test_nothing_in_an_exported_file_is_a_formula(harness):

@@ -1,4 +1,4 @@
-"""Plug of the tables: their parts of service, routes, retention and checks."""
+"""Plug of the tables: their parts of service, routes, built-in tasks, retention and checks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from headway.feature import Feature
 from headway.features.tables import file_routes, files, routes
+from headway.features.tables.built_in_tasks import TASKS
 from headway.features.tables.check import findings
 from headway.features.tables.definitions import Tables, sweep
 from headway.features.tables.exports import Exports
@@ -76,6 +77,7 @@ TABLES: Final = Feature(
         Exports: _exports,
     },
     routes=(*routes.ROUTES, *file_routes.ROUTES),
+    built_in_tasks=TASKS,
     prune=_prune,
     close=_close,
     checks=(findings,),

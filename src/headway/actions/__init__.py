@@ -1,1 +1,0 @@
-"""Built-in tasks, which the server itself executes in small transactions."""
