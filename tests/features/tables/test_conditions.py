@@ -87,7 +87,9 @@ OF_TYPE = {
 def of_field(field):
     """Return what a record may have in a field, a blank included."""
     single = OF_TYPE[field.type]
-    return st.none() | (st.lists(single, max_size=4) if field.lists else single).map(lambda value: normal(field, value))
+    return st.none() | (st.lists(single, max_size=4) if field.is_list else single).map(
+        lambda value: normal(field, value)
+    )
 
 
 @st.composite
@@ -102,11 +104,11 @@ def terms(draw):
     operator = draw(st.sampled_from(OPERATORS[field.type]))
     single = OF_TYPE[field.type]
     value = single
-    if operator in ("any_of", "none_of", "all_of") or (field.lists and operator in ("is", "is_not")):
+    if operator in ("any_of", "none_of", "all_of") or (field.is_list and operator in ("is", "is_not")):
         value = st.lists(single, max_size=3)
     elif operator == "between":
         value = st.lists(single, min_size=2, max_size=2)
-    elif operator in ("contains", "starts_with", "ends_with", "not_contains") and not field.lists:
+    elif operator in ("contains", "starts_with", "ends_with", "not_contains") and not field.is_list:
         value = single if field.type is FieldType.CONNECTION else TEXTS
     return {"field": field.name, "operator": operator, "value": draw(value)}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headway.features.tables.rules.formats import rows, unquoted, written
+from headway.features.tables.rules.formats import format_rows, rows, unquoted
 
 HOSTILE = st.text(
     st.sampled_from(
@@ -20,7 +20,7 @@ DANGEROUS = "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u207c"
 
 def cells(texts, **how):
     """Return a row as a spreadsheet sees it: the cells, with nothing taken away."""
-    text = written([texts], [f"f{n}" for n in range(len(texts))], "csv", first=False, **how)
+    text = format_rows([texts], [f"f{n}" for n in range(len(texts))], "csv", first=False, **how)
     return next(csv.reader(io.StringIO(text, newline=""), delimiter=how.get("delimiter", ",")))
 
 
@@ -28,7 +28,7 @@ def cells(texts, **how):
 @example(["'", "''", "'=", "' =", "\u200b'=", "'\n", "-5"], ",")
 def test_what_is_written_is_read_back_as_it_was_with_any_delimiter(texts, delimiter):
     names = [f"f{n}" for n in range(len(texts))]
-    text = written([texts], names, "csv", first=False, delimiter=delimiter)
+    text = format_rows([texts], names, "csv", first=False, delimiter=delimiter)
     (row,) = rows(text.encode(), "csv", last=True, limit=9, delimiter=delimiter)
     assert [unquoted(cell) for cell in row.cells] == texts
 
@@ -55,6 +55,6 @@ def test_other_texts_are_left_as_they_are(text):
 
 
 def test_numbers_stay_numbers_and_names_of_columns_are_texts():
-    assert written([[-5, -0.5, "-5", None, True]], ["=n", "+m", "x", "y", "\uff1dz"], "csv", first=True) == (
+    assert format_rows([[-5, -0.5, "-5", None, True]], ["=n", "+m", "x", "y", "\uff1dz"], "csv", first=True) == (
         "'=n,'+m,x,y,'\uff1dz\r\n-5,-0.5,'-5,,true\r\n"
     )

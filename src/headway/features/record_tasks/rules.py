@@ -122,7 +122,7 @@ def named_records(field: Field, values: Values) -> list[str]:
     value = values.get(field.id)
     if value is None:
         return []
-    return list(value) if field.lists else [value]
+    return list(value) if field.is_list else [value]
 
 
 def connected(table: Table, values: Values, found: Mapping[tuple[str, str], tuple[Table, Record]]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def connected(table: Table, values: Values, found: Mapping[tuple[str, str], tupl
             for record_id in named_records(field, values)
             if (field.table_id or "", record_id) in found
         ]
-        shown_by[field.name] = there if field.lists else (there[0] if there else None)
+        shown_by[field.name] = there if field.is_list else (there[0] if there else None)
     return shown_by
 
 

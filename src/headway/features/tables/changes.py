@@ -120,7 +120,7 @@ def set_values(
         targets = set(keys(field, values.get(field.id))) if field.type is FieldType.CONNECTION else set()
         if targets and targets - _existing(uow, table, field, targets):
             return None
-    if ids is None and not any(field.kept for field in table.fields if field.id in values):
+    if ids is None and not any(field.has_index for field in table.fields if field.id in values):
         storage.patch_span(uow, table, span, values)
         return span.count, 0
     found, size = storage.load_span(uow, table, span, ids)

@@ -53,7 +53,7 @@ class ConditionSql:
                 return f"{text} IS NULL"
             case "is_not_blank":
                 return f"{text} IS NOT NULL"
-        found = self._list(condition) if condition.lists else self._one(condition, text)
+        found = self._list(condition) if condition.is_list else self._one(condition, text)
         return f"({text} IS NULL OR {found})" if condition.operator in NEGATIVE else found
 
     def bind(self, value: Any) -> str:
@@ -113,7 +113,7 @@ class ConditionSql:
         return f"CAST({self.bind(str(value))} AS text)"
 
     def _number(self, value: Any) -> str:
-        # As text, so that the database reads it as it reads what is stored.
+        # As text, which the database parses as it parses stored numbers.
         return f"CAST(CAST({self.bind(msgspec.json.encode(value).decode())} AS text) AS DOUBLE PRECISION)"
 
     def _flag(self, value: Any) -> str:
@@ -207,9 +207,9 @@ def _indexed_term(table: Table, condition: Condition) -> Term | None:
     for term in terms:
         if isinstance(term, Term) and len(term.values) == 1:
             field = table.find(term.field)
-            whole = not term.lists or term.operator == "contains"
+            whole = not term.is_list or term.operator == "contains"
             equal = term.operator in ("is", "any_of") or (term.operator == "contains" and term.type in _HAS)
-            if field is not None and field.kept and whole and equal:
+            if field is not None and field.has_index and whole and equal:
                 return term
     return None
 

@@ -17,7 +17,7 @@ from headway.features.tables.definitions import Tables
 from headway.features.tables.files import AddChunk, AddFile, Files, FinishFile, new_file
 from headway.features.tables.model import Field, StoredFile, Table
 from headway.features.tables.records import Records
-from headway.features.tables.rules.formats import BOM, ending, written
+from headway.features.tables.rules.formats import BOM, ending, format_rows
 from headway.features.tables.table_commands import find_field
 from headway.ids import IdSource
 from headway.kernel.run import Run
@@ -146,7 +146,7 @@ class Exports:
                 raise Damaged(
                     f"the record {record.id} cannot be read: delete it, or leave it out by a filter on others"
                 )
-        text = written(
+        text = format_rows(
             [[record.shown(field.id) for field in fields] for record in found],
             [field.name for field in fields],
             spec.format,

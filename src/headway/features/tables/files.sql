@@ -8,7 +8,7 @@ VALUES (:id, :organisation, :name, :kind, :run_id, 0, 0, NULL, :created_at, :exp
 INSERT INTO file_chunks (file_id, number, start, content) VALUES (:file_id, :number, :start, :content);
 
 -- name: grow_file
--- Only by the chunk that comes next.
+-- Guarded by number and offset: only the next chunk fits.
 UPDATE files SET bytes = bytes + :bytes, chunks = chunks + 1 WHERE id = :id AND chunks = :number AND bytes = :start;
 
 -- name: finish_file
@@ -23,7 +23,7 @@ SELECT id, organisation, name, kind, run_id, bytes, chunks, sha256, created_at, 
 WHERE organisation = :organisation ORDER BY id DESC LIMIT :limit;
 
 -- name: read_file_chunks
--- From the chunk on that has a position.
+-- From the chunk with an offset on.
 SELECT number, start, content FROM file_chunks
 WHERE file_id = :file_id AND number >= (
     SELECT coalesce(max(number), 0) FROM file_chunks WHERE file_id = :file_id AND start <= :start

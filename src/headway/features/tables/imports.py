@@ -29,7 +29,7 @@ from headway.features.tables.import_columns import (
 )
 from headway.features.tables.model import Record, RecordChange, StoredFile, Table
 from headway.features.tables.record_commands import find_by_keys, unique_field, unique_keys
-from headway.features.tables.rules.formats import UNNAMED, BadFile, Format, Row, mapped, rows
+from headway.features.tables.rules.formats import UNNAMED, BadFile, Format, Row, cells_by_field, rows
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
@@ -273,7 +273,7 @@ class _RowBatch:
     def _by_field(self, cells: list[str] | dict[str, Any]) -> Mapping[str, Any]:
         """Return the cells of a row by id of the field; raise BadFile."""
         if isinstance(cells, list):
-            return mapped(cells, self._columns or (), safe=self._spec.spreadsheet_safe)
+            return cells_by_field(cells, self._columns or (), safe=self._spec.spreadsheet_safe)
         fields = fields_of(list(cells), self._table, self._spec)
         if UNNAMED in fields:
             raise BadFile("has a member without a name")

@@ -60,12 +60,12 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Policy of a connection for deletion of a target record."""
 
     @property
-    def kept(self) -> bool:
-        """Whether values are in the index."""
+    def has_index(self) -> bool:
+        """Whether the index of values has its values."""
         return self.unique or self.indexed or self.type is FieldType.CONNECTION
 
     @property
-    def lists(self) -> bool:
+    def is_list(self) -> bool:
         """Whether a value is a list."""
         return self.type is FieldType.MULTI_CHOICE or self.multiple
 

@@ -248,8 +248,8 @@ def _list_order(table: Table, order_by: str) -> ListOrder:
     if name in ("", CREATED):
         return ListOrder(down=way.lower() == "desc")
     field = table.find(name)
-    if field is None or not field.kept or field.lists:
-        known = [repr(each.name) for each in table.fields if each.kept and not each.lists]
+    if field is None or not field.has_index or field.is_list:
+        known = [repr(each.name) for each in table.fields if each.has_index and not each.is_list]
         message = f"records can be ordered by {', '.join([CREATED, *known])}; other fields have no index"
         raise invalid("/order_by", message)
     return ListOrder(field.id, field.type, down=way.lower() == "desc")

@@ -42,7 +42,7 @@ class ListRecords(Strict, kw_only=True, frozen=True):
     page_token: str = ""
 
 
-# -- how they are shown --------------------------------------------------------------------------------------------------
+# -- answers ------------------------------------------------------------------------------------------------------------
 
 
 def field_out(field: Field) -> wire.FieldOut:
@@ -53,7 +53,7 @@ def field_out(field: Field) -> wire.FieldOut:
         type=str(field.type),
         required=field.required,
         unique=field.unique,
-        indexed=field.kept,
+        indexed=field.has_index,
         default=field.default,
         choices=list(field.choices),
         table_id=field.table_id,
@@ -65,17 +65,21 @@ def field_out(field: Field) -> wire.FieldOut:
 
 def table_out(table: Table) -> wire.TableOut:
     """Return a table as the API shows it."""
-    far = table.external
+    external = table.external
     return wire.TableOut(
         id=table.id,
         name=table.name,
         description=table.description,
         fields=[field_out(field) for field in table.fields],
-        records=table.count if far is None else None,
+        records=table.count if external is None else None,
         external=None
-        if far is None
+        if external is None
         else wire.ExternalOut(
-            url=far.shown, relation=far.relation, namespace=far.namespace, key=list(far.key), left_out=far.left_out
+            url=external.shown,
+            relation=external.relation,
+            namespace=external.namespace,
+            key=list(external.key),
+            left_out=external.left_out,
         ),
         version=table.version,
         created_at=to_text(table.created_at),

@@ -231,7 +231,7 @@ def write_records(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange]
     updated: list[tuple[int, str, str, int]] = []
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
-    indexed = any(field.kept for field in table.fields)
+    indexed = any(field.has_index for field in table.fields)
     for change in changes:
         before, text = change.before, _encode(change.values).decode()
         if before is None:
@@ -313,7 +313,7 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Rec
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
     for field in table.fields:
-        if not field.kept or field.id not in patch:
+        if not field.has_index or field.id not in patch:
             continue
         lost, gained = _index_changes(field, found, patch[field.id])
         of: dict[str, Any] = {"table_number": table.number, "field": field.id, "after": span.after, "edge": span.edge}
@@ -333,7 +333,7 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Rec
 
 def patch_span(uow: UnitOfWork, table: Table, span: Span, patch: Values) -> None:
     """Set the same values of fields without index in all records of a span, without reading the records."""
-    assert not any(field.kept for field in table.fields if field.id in patch), "the index would not follow"
+    assert not any(field.has_index for field in table.fields if field.id in patch), "the index would not follow"
     uow.changes += span.count
     uow.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(uow, table, patch))
 

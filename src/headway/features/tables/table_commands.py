@@ -136,7 +136,7 @@ class DeleteField(ChangeTable):
         """Return the table without the field; raise FieldNotFound, or TableInUse for an external table."""
         field = find_field(table, self.field)
         _check_own(table)
-        if field.kept:
+        if field.has_index:
             storage.leave_field(uow, table, field)
         return replace(table, fields=tuple(each for each in table.fields if each != field))
 
@@ -175,7 +175,7 @@ class AlterField(ChangeTable):
                 f"the table has {table.count:,} records, and such a change looks at {ALTER_MAX:,} at the most: "
                 f"add a field as you want it, fill it from this one, and delete this one"
             )
-        if before.kept:
+        if before.has_index:
             storage.clear_index(uow, table, before)
         without_index = replace(table, fields=())
         owners: dict[str, str] = {}
@@ -190,7 +190,7 @@ class AlterField(ChangeTable):
             ]
             if changes:
                 storage.write_records(uow, without_index, changes)
-            if after.kept:
+            if after.has_index:
                 storage.index_field(uow, table, after, new)
 
     def _values(self, record: Record, before: Field, after: Field, owners: dict[str, str]) -> Mapping[str, Any]:
@@ -297,7 +297,7 @@ def _concerns_records(before: Field, after: Field) -> bool:
         or (before.choices != after.choices and not _extends(before, after))
         or (after.required and not before.required)
         or before.unique != after.unique
-        or before.kept != after.kept
+        or before.has_index != after.has_index
     )
 
 

@@ -1,7 +1,7 @@
--- Tables, records, the index of their values, and files. What filters ask is put together in features/tables/condition_sql.py.
+-- Tables, records, and the index of their values. Statements with conditions are made in features/tables/condition_sql.py.
 
 -- name: next_table_number
--- Not that of a table whose rows are still there.
+-- A number is free once the rows of its deleted table are deleted.
 SELECT coalesce(max(number), 0) + 1 FROM (
     SELECT number FROM tables UNION ALL SELECT table_number FROM table_remains
 ) AS taken;
@@ -33,7 +33,7 @@ SELECT number, id, organisation, name, definition, count, version, created_at, u
 WHERE organisation = :organisation AND name = :name;
 
 -- name: lock_table
--- Whoever writes records holds the definition meanwhile, so that none is written as it was before a change.
+-- Writers of records lock the definition, so that no record is written by an old one.
 SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables
 WHERE number = :number @lock;
 
@@ -42,7 +42,7 @@ INSERT INTO records (table_number, id, version, data, created_at, updated_at)
 SELECT :table_number, r.id, 1, r.data, :now_ms, :now_ms FROM @rows(id text, data text) AS r;
 
 -- name: save_records
--- The number is in each row: as a constant it would let SQLite go through the whole table.
+-- The table number is in each row: with a constant SQLite would scan the whole table.
 UPDATE records SET data = r.data, version = records.version + 1, updated_at = :now_ms
 FROM @rows(table_number bigint, id text, data text, was bigint) AS r
 WHERE records.table_number = r.table_number AND records.id = r.id AND records.version = r.was;
@@ -51,17 +51,17 @@ WHERE records.table_number = r.table_number AND records.id = r.id AND records.ve
 DELETE FROM records WHERE table_number = :table_number AND id IN @ids;
 
 -- name: load_records
--- To change them, or to name them in a connection: locked in one order, so that two servers do not wait for each other.
+-- Locks in the order of ids, for changes and references, so that two servers have no deadlock.
 SELECT id, version, data, created_at, updated_at FROM records
 WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
 
 -- name: load_span
--- The records after one, up to another, as load_records does.
+-- The records of a span, locked as by load_records.
 SELECT id, version, data FROM records
 WHERE table_number = :table_number AND id > :after AND id <= :edge ORDER BY id @lock;
 
 -- name: lock_records
--- As load_records, for who has read them before and wants to know whether they are still the same.
+-- As load_records, with the versions alone: to check that records read before are unchanged.
 SELECT id, version FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
 
 -- name: read_records
@@ -72,7 +72,7 @@ SELECT id, version, data, created_at, updated_at FROM records
 WHERE table_number = :table_number AND id > :after ORDER BY id LIMIT :limit;
 
 -- name: edge_of_records
--- The last of so many records after one of them, up to another, and how many there are.
+-- The last of the next :limit records of a span, and their number.
 SELECT max(id), count(*) FROM (
     SELECT id FROM records WHERE table_number = :table_number AND id > :after AND id <= :upto ORDER BY id LIMIT :limit
 ) AS next;
@@ -82,12 +82,12 @@ UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
 WHERE table_number = :table_number AND id IN @ids;
 
 -- name: patch_what_lacks
--- Those among them that do not have the values already.
+-- The records of a span that lack one of the values.
 UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
 WHERE table_number = :table_number AND id > :after AND id <= :edge AND NOT @patched_before;
 
 -- name: patch_span
--- All that are there after one, up to another.
+-- All records of a span.
 UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
 WHERE table_number = :table_number AND id > :after AND id <= :edge;
 
@@ -104,7 +104,7 @@ WHERE (table_number, field, value, record_id) IN (
 );
 
 -- name: insert_values_of_span
--- The same value for all records that there are after one, up to another.
+-- The same value for all records of a span.
 INSERT INTO record_values (table_number, field, value, record_id, is_unique)
 SELECT :table_number, :field, :value, id, :is_unique FROM records
 WHERE table_number = :table_number AND id > :after AND id <= :edge;
@@ -114,7 +114,7 @@ DELETE FROM record_values
 WHERE table_number = :table_number AND field = :field AND value = :value AND record_id > :after AND record_id <= :edge;
 
 -- name: find_record_values
--- The records that have these values in these fields: of a unique field one at the most.
+-- Index entries by field and value; a unique field has one per value at most.
 SELECT v.field, v.value, v.record_id FROM @rows(table_number bigint, field text, value text) AS r
 JOIN record_values AS v ON v.table_number = r.table_number AND v.field = r.field AND v.value = r.value
 LIMIT :limit;
@@ -123,7 +123,7 @@ LIMIT :limit;
 DELETE FROM record_values WHERE table_number = :table_number AND field = :field;
 
 -- name: forget_values
--- Of records that were damaged. There is no index by record: it looks through that of the table.
+-- Entries of damaged records. No index is by record: it scans the entries of the table.
 DELETE FROM record_values WHERE table_number = :table_number AND record_id IN @ids;
 
 -- name: leave_remains
@@ -165,7 +165,7 @@ WHERE count <> found;
 SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables;
 
 -- name: verify_records
--- Records in order of table and id, and what the index has of them in the same order.
+-- Records in order of table and id; index entries come in the same order.
 SELECT table_number, id, data FROM records WHERE table_number IN (SELECT number FROM tables) ORDER BY table_number, id;
 
 -- name: verify_record_values
@@ -177,7 +177,7 @@ WHERE table_number IN (SELECT number FROM tables) AND NOT EXISTS (
 ORDER BY table_number, record_id;
 
 -- name: verify_record_orphans
--- Rows of no table, which nothing would remove; and chunks of no file.
+-- Rows without a table, which nothing would delete, and chunks without a file.
 SELECT 'record', min(id) FROM records
 WHERE table_number NOT IN (SELECT number FROM tables) AND table_number NOT IN (SELECT table_number FROM table_remains)
 GROUP BY table_number

@@ -1,1 +1,1 @@
-"""Rows of databases that are not ours: of the user's own PostgreSQL, MySQL or SQLite, through SQLAlchemy."""
+"""External tables: rows of the user's own PostgreSQL, MySQL or SQLite, through SQLAlchemy."""

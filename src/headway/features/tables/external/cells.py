@@ -1,7 +1,7 @@
-"""Cells of external rows: from what the driver gives to the normal form of the field, and back.
+"""Cells of external rows: conversion of the driver's values to the normal form of the field, and back.
 
-A cell may hold what its field does not take: SQLite does not insist on types, MySQL has the date 0000-00-00, PostgreSQL the
-number NaN. Such a cell is `Invalid`: it has no value, is shown as it is, and leaves the rest of its row readable.
+A cell may have a content that is no value of its field: SQLite does not enforce types, MySQL has the date 0000-00-00,
+PostgreSQL the number NaN. Such a cell is `Invalid`: it has no value and is shown as it is; the rest of its row is readable.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Column
 
 BYTES_MAX: Final = TEXT_MAX // 2
-"""Bytes of a cell that are read; each is two hexadecimal digits."""
+"""Bytes of a cell that are read, at most; each becomes two hexadecimal digits."""
 _SAFE_MAX: Final = 2**53
 
 
 def normal(field: Field, raw: Any, *, octets: bool, zone: tzinfo = UTC) -> Any:
-    """Return the value of a cell in normal form, None for a blank; raise BadValue for what the field does not take.
+    """Return the value of a cell in normal form, None for a blank; raise BadValue for an invalid content.
 
-    `octets` says that the column holds bytes, which are shown in hexadecimal digits; `zone` is that of times without one.
+    `octets`: the column holds bytes, which are shown as hexadecimal digits. `zone` is that of times without a zone.
     """
     if raw is None or (isinstance(raw, str) and not raw):
         return None
@@ -93,7 +93,7 @@ def _text(raw: Any) -> str:
 
 
 def plain(raw: Any) -> Any:
-    """Return a driver's value as JSON can have it: a number, or a text."""
+    """Return a driver's value as a JSON number or text."""
     if isinstance(raw, bytes):
         return f"0x{raw[:BYTES_MAX].hex()}"
     if isinstance(raw, (int, float)) and isfinite(raw) and abs(raw) < _SAFE_MAX:
@@ -105,9 +105,9 @@ def plain(raw: Any) -> Any:
 def cells(
     fields: Sequence[Field], octets: Sequence[bool], row: Sequence[Any], zone: tzinfo
 ) -> tuple[dict[str, Any], dict[str, Invalid] | None]:
-    """Return the values of a row, by id of the field, and the cells that have none since they are not of their field.
+    """Return the values of a row, and its invalid cells, both by id of the field.
 
-    `octets` says which columns hold bytes.
+    `octets` has for each column whether it holds bytes.
     """
     values: dict[str, Any] = {}
     invalid: dict[str, Invalid] = {}
@@ -123,7 +123,7 @@ def cells(
 
 
 def as_cell(field: Field | None, column: Column[Any], value: Any, zone: tzinfo) -> Any:
-    """Return a value in normal form as its column takes it; raise ExternalRefused for what it cannot be."""
+    """Return a value in normal form as a value of its column; raise ExternalRefused for an impossible one."""
     from sqlalchemy import types  # noqa: PLC0415
 
     match None if field is None else field.type:
@@ -147,7 +147,7 @@ def as_cell(field: Field | None, column: Column[Any], value: Any, zone: tzinfo) 
 
 
 def of_text(kind: Any, text: str) -> Any:
-    """Return a text as the value that a column of this type has; raise ValueError."""
+    """Return a text as a value of a column type; raise ValueError."""
     from uuid import UUID  # noqa: PLC0415
 
     from sqlalchemy import types  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Columns of an external table: the field that each becomes, or why it is left out."""
+"""Columns of an external table: the field of each, or the reason why it is left out."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Reflection(msgspec.Struct, frozen=True):
     key: tuple[str, ...]
     columns: dict[FieldId, str]
     left_out: dict[str, str]
-    """The columns that are no fields, and why."""
+    """Reasons by column without a field."""
 
 
 def reflect(connection: Connection, name: str, namespace: str | None) -> Reflection:
-    """Return fields and key of a table; raise ExternalRefused for what has no key."""
+    """Return fields and key of a table; raise ExternalRefused for an unknown one, or one without a readable primary key."""
     from sqlalchemy import inspect  # noqa: PLC0415 - an extra, and slow to import
     from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415
 
@@ -64,7 +64,7 @@ def reflect(connection: Connection, name: str, namespace: str | None) -> Reflect
         elif len(fields) == FIELDS_MAX:
             left_out[column["name"]] = f"a table has up to {FIELDS_MAX} fields"
         else:
-            needed = not column["nullable"] and column.get("default") is None and not _by_itself(column, key)
+            needed = not column["nullable"] and column.get("default") is None and not _is_generated(column, key)
             field = Field(id=f"field_{len(fields) + 1}", name=column["name"], type=kind, required=needed)
             fields.append(field)
             of[field.id] = column["name"]
@@ -76,21 +76,23 @@ def reflect(connection: Connection, name: str, namespace: str | None) -> Reflect
     return Reflection(tuple(fields), key, of, left_out)
 
 
-def relation(connection: Connection, far: External) -> Relation:
-    """Return the table with the types that its columns have now; raise ExternalRefused for what is there no more."""
+def relation(connection: Connection, location: External) -> Relation:
+    """Return the table with the present types of its columns; raise ExternalRefused for a missing table or column."""
     from sqlalchemy import MetaData, types  # noqa: PLC0415
     from sqlalchemy import Table as Relation  # noqa: PLC0415
     from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415
 
     try:
-        found = Relation(far.relation, MetaData(), schema=far.namespace, autoload_with=connection, resolve_fks=False)
+        found = Relation(
+            location.relation, MetaData(), schema=location.namespace, autoload_with=connection, resolve_fks=False
+        )
     except NoSuchTableError:
-        raise ExternalRefused(f"the database has no table {far.relation!r} any more") from None
-    for name in (*far.columns.values(), *far.key):
+        raise ExternalRefused(f"the database has no table {location.relation!r} any more") from None
+    for name in (*location.columns.values(), *location.key):
         if name not in found.columns:
-            raise ExternalRefused(f"{far.relation!r} has no column {name!r} any more")
+            raise ExternalRefused(f"{location.relation!r} has no column {name!r} any more")
         found.columns[name].type = _plain(found.columns[name].type, connection.dialect.name)
-    for name in _untyped(connection, far.relation):
+    for name in _untyped(connection, location.relation):
         if name in found.columns:
             found.columns[name].type = types.Text()
             found.columns[name].info[ANY] = True
@@ -98,7 +100,7 @@ def relation(connection: Connection, far: External) -> Relation:
 
 
 def is_bytes(kind: Any) -> bool:
-    """Tell whether a column of this type holds bytes."""
+    """Return whether a column of this type holds bytes."""
     try:
         return kind.python_type is bytes
     except NotImplementedError:
@@ -106,14 +108,14 @@ def is_bytes(kind: Any) -> bool:
 
 
 def is_number(kind: Any) -> bool:
-    """Tell whether a column of this type holds numbers."""
+    """Return whether a column of this type holds numbers."""
     from sqlalchemy import types  # noqa: PLC0415
 
     return isinstance(kind, (types.Integer, types.Numeric, types.Float))
 
 
 def _plain(kind: Any, dialect: str) -> Any:
-    """Return the type that a column of a type of its dialect is used as."""
+    """Return the generic type of a column's type."""
     from sqlalchemy import types  # noqa: PLC0415
 
     while hasattr(kind, "data_type"):  # a domain of PostgreSQL, which restricts another type
@@ -156,8 +158,8 @@ def _named(kind: Any) -> str:
     return "of an unknown name" if name == "NullType" else name.upper()
 
 
-def _by_itself(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
-    """Tell whether the database gives the value."""
+def _is_generated(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
+    """Return whether the database generates the value."""
     from sqlalchemy import types  # noqa: PLC0415
 
     rising = key == (column["name"],) and isinstance(column["type"], types.Integer)

@@ -1,8 +1,8 @@
-"""Driver settings under which one value that Python has no type for does not fail the whole result.
+"""Driver settings under which a value that Python has no type for does not fail the whole result.
 
-SQLite may hold bytes in a text that are no UTF-8, and so may a database of PostgreSQL without an encoding (SQL_ASCII), which has
-dates besides that Python's do not reach (`infinity`, years before 1 and after 9999). Such a value comes as text; `cells` says
-that it is none of its field. PyMySQL does so by itself.
+SQLite may have texts that are no UTF-8, and so may a PostgreSQL database without an encoding (SQL_ASCII). PostgreSQL also has
+dates outside of Python's (`infinity`, years before 1 and after 9999). Such values are read as texts, which `cells` finds
+invalid for their field. PyMySQL needs no settings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 _DATES: Final = {"date": "DateLoader", "timestamp": "TimestampLoader", "timestamptz": "TimestamptzLoader"}
-"""PostgreSQL's type, and psycopg's loader of it."""
+"""Loader of psycopg by type of PostgreSQL."""
 _TEXTS: Final = ("text", "varchar", "bpchar", "name", '"char"')
 
 
@@ -56,7 +56,7 @@ def _text(octets: bytes) -> str:
 
 
 def _lenient(native: type) -> type:
-    """Return a loader that gives the database's own text where `native` fails."""
+    """Return a loader that falls back to the database's text where `native` fails."""
     from psycopg import DataError  # noqa: PLC0415 - an extra
 
     def load(self: Any, data: Any) -> Any:

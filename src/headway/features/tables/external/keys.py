@@ -1,11 +1,11 @@
-"""Keys of external rows, and the ids of records that are made of them.
+"""Keys of external rows, and their encoding as ids of records.
 
-The id of a row is its key as text: of one column the value itself, of several a JSON list of them. A key of one column is a
-list as well if its value alone would not do: an empty text, a text that looks like such a list, or, in SQLite, a value of
-another type than its column's. In a list a text is a string; a number, a boolean and null stand for themselves, and
-`{"bytes": "00ff"}` and `{"text": "63e9"}` for bytes and for a text that is no UTF-8.
+The id of a row is its primary key as text: the value of a single column, or a JSON list of several. A single value is also
+a list if it is ambiguous: an empty text, a text that looks like a list, or, in SQLite, a value of another type than its
+column's. In a list texts, numbers, booleans and null are JSON; `{"bytes": "00ff"}` are bytes, and `{"text": "63e9"}` is a
+text that is no UTF-8.
 
-Keys are compared as the driver gives them, without a conversion between, so that each row is found again by its id.
+Keys are compared without conversion of the driver's values, so that each row is found by its id.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement
 
 _NUMBER: Final = re.compile(r"-?\d{1,400}(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
-_FAR_DATE: Final = re.compile(r"-?infinity|\d{4,6}-\d\d-\d\d[ \d:.+-]{0,30}( BC)?", re.ASCII)
-"""Dates of a database that Python's do not reach."""
+_DISTANT_DATE: Final = re.compile(r"-?infinity|\d{4,6}-\d\d-\d\d[ \d:.+-]{0,30}( BC)?", re.ASCII)
+"""Dates outside of Python's range."""
 _INTEGER_MAX: Final = 2**63
 
 
@@ -50,7 +50,7 @@ def _part(column: Column[Any], value: Any) -> Any:
 
 
 def key_of(columns: Sequence[Column[Any]], record_id: str, dialect: str) -> list[Any]:
-    """Return the key that an id stands for, as the driver takes it; raise ValueError for what is no id."""
+    """Return the key of an id, in the driver's types; raise ValueError for an invalid id."""
     parts = _listed(record_id)
     if parts is None and len(columns) == 1:
         parts = [record_id]
@@ -60,7 +60,7 @@ def key_of(columns: Sequence[Column[Any]], record_id: str, dialect: str) -> list
 
 
 def _listed(text: str) -> list[Any] | None:
-    """Return the parts of an id that is a list; None if it is not one."""
+    """Return the parts of an id that is a list; None for another id."""
     if not text.startswith("["):
         return None
     try:
@@ -91,7 +91,7 @@ def _of_text(kind: Any, text: str, dialect: str) -> Any:
             whole = text.lstrip("-").isdigit() and abs(int(text)) < _INTEGER_MAX
             return int(text) if whole else float(text)
         return text
-    if _FAR_DATE.fullmatch(text) and hasattr(kind, "timezone"):
+    if _DISTANT_DATE.fullmatch(text) and hasattr(kind, "timezone"):
         try:
             return of_text(kind, text)
         except ValueError:

@@ -1,6 +1,6 @@
-"""Rows of an external table as records: found by the same conditions as ours, changed by their key.
+"""Rows of an external table as records: queries by conditions, and changes by primary key.
 
-Conditions are carried out by the database in its own way: MySQL and SQLite may compare texts without regard to case.
+The database evaluates conditions by its own rules: MySQL and SQLite may ignore the case of texts.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ class Rows:
     """The rows of one table, on a connection."""
 
     def __init__(self, connection: Connection, table: Table, zone: tzinfo = UTC) -> None:
-        """`zone` is that of times which the database keeps without one."""
+        """`zone` is that of the database's times without a zone."""
         assert table.external is not None
         self._connection = connection
         self._dialect = connection.dialect.name
         self._table = table
-        self._far: External = table.external
+        self._location: External = table.external
         self._zone = zone
         self._relation: Relation = relation(connection, table.external)
-        self._key = [self._relation.columns[name] for name in self._far.key]
+        self._key = [self._relation.columns[name] for name in self._location.key]
         self._columns = [self._column(field.id) for field in table.fields]
         self._octets = [is_bytes(column.type) for column in self._columns]
 
     def _column(self, field_id: str) -> Column[Any]:
-        return self._relation.columns[self._far.columns[field_id]]
+        return self._relation.columns[self._location.columns[field_id]]
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
     def page(self, condition: Condition, after: str, limit: int) -> tuple[list[Record], str]:
-        """Return rows after one, in order of the key, and where it goes on ("" at the end)."""
+        """Return the rows after an id, in order of the key, and the id after which the next page begins ("" at the end)."""
         query = self._select(condition).limit(limit + 1)
         if after:
             query = query.where(keys.follows(self._key, self._parsed(after)))
@@ -59,12 +59,12 @@ class Rows:
         return found[:limit], found[limit - 1].id if len(found) > limit else ""
 
     def at(self, condition: Condition, offset: int, limit: int) -> list[Record]:
-        """Return a page by its number."""
+        """Return the rows from an offset on."""
         query = self._select(condition).limit(limit).offset(offset)
         return [self._record(row) for row in self._connection.execute(query)]
 
     def count(self, condition: Condition) -> int:
-        """Return of how many rows the condition is true."""
+        """Return the number of rows of which the condition is true."""
         from sqlalchemy import func, select  # noqa: PLC0415
 
         query = select(func.count()).select_from(self._relation).where(self._term(condition))
@@ -75,7 +75,7 @@ class Rows:
         return self._record(self._one(self._parsed(record_id), record_id))
 
     def some(self, condition: Condition, ids: Sequence[str]) -> list[Record]:
-        """Return those of the rows that are there and of which the condition is true, in the order of the ids."""
+        """Return the existing rows with these ids of which the condition is true, in the order of the ids."""
         found = []
         for record_id in ids:
             with suppress(RecordNotFound):
@@ -88,7 +88,7 @@ class Rows:
         """Return the query for fields and key of rows, in order of the key, as the driver gives them."""
         from sqlalchemy import func, select  # noqa: PLC0415
 
-        # Bytes may be many, and not more of them are read than are shown.
+        # Bytes may be many: only those that are shown are read.
         shown = [
             func.substr(column, 1, BYTES_MAX + 1) if octets else raw(column)
             for column, octets in zip(self._columns, self._octets, strict=True)
@@ -124,42 +124,46 @@ class Rows:
             done = self._connection.execute(self._relation.insert().values(self._cells(values)))
             key = done.inserted_primary_key
             assert key is not None
-            made.append(self._again(key))
+            made.append(self._select_by_key(key))
         return made
 
     def update(self, changes: Sequence[tuple[str, Values]]) -> list[Record]:
         """Change rows, all or none; raise RecordNotFound. A value of None makes a blank."""
         after = []
         for record_id, values in changes:
-            key = self._known(record_id)
+            key = self._existing_key(record_id)
             if not values:
                 after.append(self.get(record_id))
                 continue
             given = self._cells(values)
             self._connection.execute(self._relation.update().where(keys.matches(self._key, key)).values(given))
-            if given.keys().isdisjoint(self._far.key):
+            if given.keys().isdisjoint(self._location.key):
                 after.append(self.get(record_id))
             else:
-                after.append(self._again([given.get(name, old) for name, old in zip(self._far.key, key, strict=True)]))
+                after.append(
+                    self._select_by_key(
+                        [given.get(name, old) for name, old in zip(self._location.key, key, strict=True)]
+                    )
+                )
         return after
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete rows, all or none; raise RecordNotFound."""
         for record_id in ids:
-            key = self._known(record_id)
+            key = self._existing_key(record_id)
             self._connection.execute(self._relation.delete().where(keys.matches(self._key, key)))
         return len(ids)
 
-    def _known(self, record_id: str) -> list[Any]:
-        """Return the key of a row that is there and can be told from all others."""
+    def _existing_key(self, record_id: str) -> list[Any]:
+        """Return the key of an existing row; raise RecordNotFound, or ExternalRefused for a key with NULL."""
         key = self._parsed(record_id)
         if None in key:
             raise ExternalRefused(f"the row {record_id[:80]} has no key, so it cannot be told from others like it")
         self._one(key, record_id)
         return key
 
-    def _again(self, key: Sequence[Any]) -> Record:
-        """Return the row with a key in the column's own types, as it was written."""
+    def _select_by_key(self, key: Sequence[Any]) -> Record:
+        """Return the row with a key in the columns' own types, after a change."""
         from sqlalchemy import and_  # noqa: PLC0415
 
         same = and_(*(column == value for column, value in zip(self._key, key, strict=True)))
@@ -170,7 +174,7 @@ class Rows:
 
     def _cells(self, values: Values) -> dict[str, Any]:
         return {
-            self._far.columns[field]: None if value is None else self._cell(field, value)
+            self._location.columns[field]: None if value is None else self._cell(field, value)
             for field, value in values.items()
         }
 
@@ -203,7 +207,7 @@ class Rows:
         return and_(~blank, found)
 
     def _compared(self, column: Column[Any], term: Term) -> tuple[Any, list[Any]]:
-        """Return both sides of the comparison. SQLite has no type for dates: they are texts, of several forms."""
+        """Return both sides of the comparison; dates of SQLite are texts of several formats."""
         from sqlalchemy import Text, cast, func  # noqa: PLC0415
 
         if self._dialect == "sqlite" and term.type is FieldType.DATE:
@@ -216,7 +220,7 @@ class Rows:
         return compared, [self._cell(term.field, value) for value in term.values]
 
     def _valid(self, column: Column[Any], kind: FieldType) -> ColumnElement[bool]:
-        """Return the condition that a cell holds a value of its field: what does not is neither more nor less than one."""
+        """Return the condition that a cell holds a value of its field; other cells compare with none."""
         from sqlalchemy import func, literal, true, types  # noqa: PLC0415
 
         moments = kind in (FieldType.DATE, FieldType.DATE_TIME)

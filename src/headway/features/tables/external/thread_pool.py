@@ -1,4 +1,4 @@
-"""A few threads for calls that may never return: the process does not wait for them when it ends."""
+"""Thread pool for calls that may never return: its threads do not delay the end of the process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class DaemonThreadPool:
-    """Pool of threads, which are started as they are needed.
+    """Pool of daemon threads, started on demand.
 
-    A pool of the standard library joins its threads at the end of the process, however long a database that lies keeps them.
+    The standard library's pool joins its threads at the end of the process, so that a silent database would delay it.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -26,7 +26,7 @@ class DaemonThreadPool:
         self._left: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Run the work as soon as a thread is free."""
+        """Run a function as soon as a thread is free."""
         future: Future[T] = Future()
         with self._lock:
             self._left.put((future, work))
@@ -38,7 +38,7 @@ class DaemonThreadPool:
         return future
 
     def close(self) -> None:
-        """Do nothing more than what is under way."""
+        """Cancel waiting calls, and end each thread after its present call."""
         with self._lock:
             while not self._left.empty():
                 left = self._left.get()

@@ -85,7 +85,7 @@ class Term(msgspec.Struct, frozen=True):
 
     field: str
     type: FieldType
-    lists: bool
+    is_list: bool
     operator: str
     values: tuple[Any, ...] = ()
 
@@ -119,10 +119,10 @@ def read(table: Table, given: Any, moment: Moment) -> Condition:
     """
     if given is None or given in ({}, []):
         return EVERY
-    return _Reading(table, moment).node(given, "", 1)
+    return _Parser(table, moment).node(given, "", 1)
 
 
-class _Reading:
+class _Parser:
     def __init__(self, table: Table, moment: Moment) -> None:
         self._table = table
         self._moment = moment
@@ -179,12 +179,12 @@ class _Reading:
             raise BadCondition(f"{pointer}/value", f"a condition may name up to {VALUES_MAX:,} values")
         if values == () and operator in ("is", "is_not"):
             operator = "is_blank" if operator == "is" else "is_not_blank"
-        return Term(field.id, field.type, field.lists, operator, values)
+        return Term(field.id, field.type, field.is_list, operator, values)
 
     def _values(self, field: Field, operator: str, given: Any) -> tuple[Any, ...]:
         if operator in _NO_VALUE:
             return ()
-        if operator in _WORDS and not field.lists and field.type is not FieldType.CONNECTION:
+        if operator in _WORDS and not field.is_list and field.type is not FieldType.CONNECTION:
             word = _word(field, given)
             self._words += len(word) if operator in ("contains", "not_contains") else 0
             if self._words > WORDS_MAX:
@@ -200,7 +200,7 @@ class _Reading:
             if operator in ("is", "is_not"):
                 return ()
             raise BadValue("is missing")
-        if field.lists and operator in ("is", "is_not") and isinstance(given, list):
+        if field.is_list and operator in ("is", "is_not") and isinstance(given, list):
             return tuple(normal(field, given) or ())
         return (self._one(field, given),)
 
@@ -292,7 +292,7 @@ def matches(condition: Condition, values: Mapping[str, Any]) -> bool:
         return value is not None
     if value is None:
         return condition.operator in NEGATIVE or (condition.operator == "all_of" and not condition.values)
-    if condition.lists:
+    if condition.is_list:
         return _LIST[condition.operator](value, condition.values)
     if condition.type is FieldType.CONNECTION and condition.operator in ("contains", "not_contains"):
         return bool(value == condition.values[0]) == (condition.operator == "contains")

@@ -38,8 +38,8 @@ def checked(field: Field, others: Sequence[Field], zone: tzinfo = UTC) -> Field:
         raise BadField("name", f"the table has a field {field.name!r}")
     _check_choices(field)
     _check_connection(field)
-    if field.unique and (field.lists or field.type is FieldType.BOOLEAN):
-        raise BadField("unique", f"a {'list' if field.lists else 'boolean'} cannot be unique")
+    if field.unique and (field.is_list or field.type is FieldType.BOOLEAN):
+        raise BadField("unique", f"a {'list' if field.is_list else 'boolean'} cannot be unique")
     if field.default is None:
         return field
     if field.unique or field.type is FieldType.CONNECTION:
@@ -91,10 +91,10 @@ def converted(before: Field, after: Field, value: Any, zone: tzinfo = UTC) -> An
     """Return a value after a change of its field; raise BadValue if it cannot be kept."""
     if value is None or (before.type is after.type and before.choices == after.choices):
         return value
-    if before.lists and not after.lists:
+    if before.is_list and not after.is_list:
         value = "; ".join(value)
     elif isinstance(value, bool):
         value = "true" if value else "false"
-    elif not before.lists and after.lists:
+    elif not before.is_list and after.is_list:
         value = [value]
     return normal(after, value, zone)

@@ -1,11 +1,10 @@
-"""Rows in files: read from a part of the bytes, as far as they are whole, and written. CSV, JSON and JSON lines.
+"""Formats of rows in files: CSV, JSON and JSON lines, read part by part and written.
 
-A part is enough: whoever reads says at which byte the last whole row ended, and goes on from there, also after a crash.
+Reading needs only a part of the bytes: each row has the offset of its end, from which the next part is read, also after a crash.
 
-A spreadsheet calculates a cell that begins with = + - @, which makes a text that a stranger has typed into a formula on the
-machine of whoever opens the file. So a quote is put before such a text (`_is_formula` says which these are), and before one
-that begins with quotes and then such a text; reading takes one quote away again. What was written is read back as it was.
-Numbers are no texts: -5 stays a number.
+A spreadsheet evaluates a cell that begins with = + - @ as a formula (CSV injection). So texts like this (`_is_formula`) are
+written with a quote before them, as are texts that begin with quotes and then like this; reading removes one quote, so that
+rows are read back as they were written. Numbers are no texts: -5 stays a number.
 """
 
 from __future__ import annotations
@@ -238,7 +237,7 @@ def _is_formula(text: str) -> bool:
     return text[:1] in _CONTROLS or unicodedata.normalize("NFKC", visible)[:1] in _SIGNS
 
 
-def written(
+def format_rows(
     records: Iterable[Sequence[Any]],
     names: Sequence[str],
     form: Format,
@@ -282,7 +281,7 @@ def _cell(value: Any, safe: bool) -> str:
     return QUOTE + text if safe and _is_formula(text.lstrip(QUOTE)) else text
 
 
-def mapped(cells: Sequence[str], columns: Sequence[str | None], *, safe: bool) -> Mapping[str, str]:
+def cells_by_field(cells: Sequence[str], columns: Sequence[str | None], *, safe: bool) -> Mapping[str, str]:
     """Return the cells of a row by field; columns that are None are passed over.
 
     Raises BadFile for a cell that is not empty where the header has no name or no column.

@@ -39,7 +39,7 @@ def keys(field: Field, value: Any) -> tuple[str, ...]:
     """Return the keys of a record's value in a field; none for a blank."""
     if value is None:
         return ()
-    return tuple(key(field.type, item) for item in value) if field.lists else (key(field.type, value),)
+    return tuple(key(field.type, item) for item in value) if field.is_list else (key(field.type, value),)
 
 
 def entries(fields: Iterable[Field], values: dict[str, Any]) -> set[tuple[str, str, int]]:
@@ -47,6 +47,6 @@ def entries(fields: Iterable[Field], values: dict[str, Any]) -> set[tuple[str, s
     return {
         (field.id, text, int(field.unique))
         for field in fields
-        if field.kept
+        if field.has_index
         for text in keys(field, values.get(field.id))
     }

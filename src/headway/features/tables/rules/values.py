@@ -45,7 +45,7 @@ def normal(field: Field, given: Any, zone: tzinfo = UTC) -> Any:
     """Return the value in normal form, None for a blank; raise BadValue. Moments without a zone are in `zone`."""
     if given is None or given in ("", []):
         return None
-    if field.lists:
+    if field.is_list:
         return _several(field, given)
     if isinstance(given, list | dict):
         raise BadValue(f"is {_shown(given)}; it takes one value")
