@@ -6,7 +6,7 @@ one moment: servers may go on writing meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
@@ -56,10 +56,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 DOCUMENTS: Final = {
     "runs": ("input", "output", "error", "reason", "labels", "blocked_on"), "events": ("data",), "results": ("value",),
-    "steps": ("value",), "tasks": ("definition",), "schedules": ("definition",), "tables": ("definition",),
-    "records": ("data",), "record_tasks": ("definition",),
+    "steps": ("value",), "tasks": ("definition",),
 }  # fmt: skip
-"""Columns with JSON documents, by table."""
+"""Columns of the core's tables with JSON documents, by table."""
 _NAMED: Final = ("run_id", "id", "name")
 """The column by which a row is named in findings."""
 
@@ -67,19 +66,18 @@ Rows = Iterable[Mapping[str, Any]]
 """The rows of a table, by the names of their columns."""
 
 
-def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
-    """Return the values of a table that are not UTF-8, or not JSON where they have to be.
+def unreadable(table: str, rows: Callable[[bool], Rows], documents: Collection[str]) -> list[Finding]:
+    """Return the values of a table that are not UTF-8, or, in the columns with `documents`, not JSON.
 
     `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads invalid UTF-8 as `store.corruption` describes.
     """
     try:
-        return list(_unreadable(table, rows(False), marked=False))
+        return list(_unreadable(table, rows(False), documents, marked=False))
     except UnicodeDecodeError:
-        return list(_unreadable(table, rows(True), marked=True))
+        return list(_unreadable(table, rows(True), documents, marked=True))
 
 
-def _unreadable(table: str, rows: Rows, *, marked: bool) -> Iterator[Finding]:
-    documents = DOCUMENTS.get(table, ())
+def _unreadable(table: str, rows: Rows, documents: Collection[str], *, marked: bool) -> Iterator[Finding]:
     for row in rows:
         for column, cell in row.items():
             if cell.__class__ is not str:
@@ -102,11 +100,20 @@ class Read(NamedTuple):
         return self.rows(name, **binds)
 
 
-RowCheck = Callable[[Read], Iterator[Finding]]
-"""A check of a feature's rows."""
+class RowCheck(NamedTuple):
+    """Check of the rows of a feature."""
+
+    findings: Callable[[Read], Iterator[Finding]]
+    documents: Mapping[str, tuple[str, ...]] = {}
+    """Columns of the feature's tables with JSON documents, by table."""
 
 
-def findings(read: Read, checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
+def documents_of(checks: Sequence[RowCheck]) -> Mapping[str, tuple[str, ...]]:
+    """Return the columns with JSON documents, by table, of the core and of the features."""
+    return DOCUMENTS | {table: columns for check in checks for table, columns in check.documents.items()}
+
+
+def findings(read: Read, checks: Sequence[RowCheck] = ()) -> Iterator[Finding]:
     """Yield all contradictions; a healthy store has none, also right after a crash."""
     yield from _histories(read("verify_runs"), read("verify_events"))
     for task, queue, state, kept, found in read("verify_counters"):
@@ -127,7 +134,7 @@ def findings(read: Read, checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
     for check in checks:
-        yield from check(read)
+        yield from check.findings(read)
 
 
 def _named(stored: str) -> str:

@@ -863,3 +863,14 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
         await failing
     database.close()
     harness.service.part(ExternalDatabases).close()
+
+
+async def test_a_definition_that_is_no_json_any_more_is_found(record_harness):
+    harness = record_harness.harness
+    await people(harness)
+    await record_harness.make(update(Status="old"))
+    ((definition,),) = harness.sql("SELECT definition FROM record_tasks")
+    harness.sql("UPDATE record_tasks SET definition = ?", definition[1:])
+    found = [finding.message for finding in harness.wrong()]
+    harness.sql("UPDATE record_tasks SET definition = ?", definition)
+    assert found == ["it is damaged: definition of its row in record_tasks cannot be read"]

@@ -13,6 +13,7 @@ from headway.features.access.loop import UsageFlusher
 from headway.features.access.organisations import Organisations
 from headway.features.access.store import AccessChanged
 from headway.features.access.users import Users
+from headway.store.verify import RowCheck
 from headway.web.access_control import AccessControl
 
 ACCESS: Final = Feature(
@@ -29,5 +30,5 @@ ACCESS: Final = Feature(
     },
     routes=routes.ROUTES,
     loops=(UsageFlusher,),
-    checks=(findings,),
+    checks=(RowCheck(findings),),
 )

@@ -13,6 +13,7 @@ from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.features.tables.records import Records
 from headway.runs.service import Service
+from headway.store.verify import RowCheck
 
 
 def _record_tasks(service: Service, organisation: int) -> RecordTasks:
@@ -34,5 +35,5 @@ RECORD_TASKS: Final = Feature(
     removals=("delete_record_errors",),
     routes=routes.ROUTES,
     executors=(RECORDS,),
-    checks=(findings,),
+    checks=(RowCheck(findings, documents={"record_tasks": ("definition",)}),),
 )

@@ -21,6 +21,7 @@ from headway.kernel.run import FINAL, Run
 from headway.runs.hooks import Hook
 from headway.runs.service import Service
 from headway.store.unit_of_work import UnitOfWork
+from headway.store.verify import RowCheck
 
 SLOTS_AT_ONCE: Final = 5_000
 """Slots that one transaction of the pruner removes."""
@@ -64,5 +65,5 @@ SCHEDULES: Final = Feature(
     loops=(SchedulerLoop,),
     prune=_prune,
     metrics=_metrics,
-    checks=(findings,),
+    checks=(RowCheck(findings, documents={"schedules": ("definition",)}),),
 )

@@ -18,6 +18,7 @@ from headway.features.tables.files import Files
 from headway.features.tables.imports import Imports
 from headway.features.tables.records import Records
 from headway.runs.service import Service
+from headway.store.verify import RowCheck
 
 
 def _zone(service: Service, organisation: int) -> Callable[[], tzinfo]:
@@ -80,5 +81,5 @@ TABLES: Final = Feature(
     built_in_tasks=TASKS,
     prune=_prune,
     close=_close,
-    checks=(findings,),
+    checks=(RowCheck(findings, documents={"tables": ("definition",), "records": ("data",)}),),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -64,7 +64,7 @@ def checkup(
     clock: Clock,
     *,
     verify: bool,
-    checks: Iterable[RowCheck] = (),
+    checks: Sequence[RowCheck] = (),
     secret: str = "",
     earlier: Sequence[bytes] = (),
 ) -> Iterator[Check]:
@@ -177,7 +177,7 @@ def _contents(
     earlier: Sequence[bytes],
     *,
     verify: bool,
-    checks: Iterable[RowCheck],
+    checks: Sequence[RowCheck],
 ) -> Iterator[Check]:
     if not _one(connection, "SELECT coalesce(to_regclass('migrations')::text, '')"):
         yield "schema", False, "there is no store in this database; `headway serve` makes one"

@@ -12,14 +12,14 @@ from psycopg import IsolationLevel, sql
 
 from headway.ids import Signer
 from headway.store.postgres.connection import STATEMENTS, Legible
-from headway.store.verify import Finding, Read, RowCheck, Rows, findings, unreadable
+from headway.store.verify import Finding, Read, RowCheck, Rows, documents_of, findings, unreadable
 
 FETCHED: Final = 2_000
 """Rows that are in memory at once."""
 
 
 def verify(
-    connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()
+    connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Signer] = (), checks: Sequence[RowCheck] = ()
 ) -> list[Finding]:
     """Return everything that is wrong, also by the `checks` of features; all of it is read in one transaction, of which servers take no notice."""
     numbers = itertools.count()
@@ -38,7 +38,12 @@ def verify(
             tables = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
             ).fetchall()
-            damaged = [found for (name,) in tables for found in unreadable(name, partial(_rows, connection, name))]
+            documents = documents_of(checks)
+            damaged = [
+                found
+                for (name,) in tables
+                for found in unreadable(name, partial(_rows, connection, name), documents.get(name, ()))
+            ]
             return damaged or list(findings(Read(read, signers), checks))  # damaged values would break the comparisons
     finally:
         connection.isolation_level = level

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +40,7 @@ _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 
 def checkup(
-    path: Path, *, verify: bool, checks: Iterable[RowCheck] = (), secret: str = "", earlier: Sequence[bytes] = ()
+    path: Path, *, verify: bool, checks: Sequence[RowCheck] = (), secret: str = "", earlier: Sequence[bytes] = ()
 ) -> Iterator[Check]:
     """Check a store without changing it, also while a server uses it; `secret` and `earlier` are from the settings."""
     broken = False
@@ -56,7 +56,7 @@ def checkup(
 
 
 def _checks(
-    path: Path, *, verify: bool, checks: Iterable[RowCheck], secret: str, earlier: Sequence[bytes]
+    path: Path, *, verify: bool, checks: Sequence[RowCheck], secret: str, earlier: Sequence[bytes]
 ) -> Iterator[Check]:
     yield "sqlite", True, apsw.sqlite_lib_version()
     try:
@@ -145,7 +145,7 @@ def _signers(path: Path, secret: str, earlier: Sequence[bytes]) -> list[Signer]:
 
 
 def _contents(
-    connection: apsw.Connection, path: Path, signers: Sequence[Signer], *, verify: bool, checks: Iterable[RowCheck]
+    connection: apsw.Connection, path: Path, signers: Sequence[Signer], *, verify: bool, checks: Sequence[RowCheck]
 ) -> Iterator[Check]:
     yield checkup_of.runs(connection.execute(checkup_of.STATES))
     yield _room(path.stat().st_size, _log_bytes(path), _pace(connection))

@@ -11,11 +11,11 @@ import apsw
 
 from headway.ids import Signer
 from headway.store.sqlite.connection import STATEMENTS, decoded_rows
-from headway.store.verify import Finding, Read, RowCheck, Rows, findings, unreadable
+from headway.store.verify import Finding, Read, RowCheck, Rows, documents_of, findings, unreadable
 
 
 def verify(
-    store: Path | apsw.Connection, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()
+    store: Path | apsw.Connection, signers: Sequence[Signer] = (), checks: Sequence[RowCheck] = ()
 ) -> list[Finding]:
     """Return everything that is wrong, also by the `checks` of features; all of it is read in one transaction."""
     connection = store if isinstance(store, apsw.Connection) else apsw.Connection(str(store))
@@ -32,7 +32,7 @@ def verify(
             connection.close()
 
 
-def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: Iterable[RowCheck]) -> Iterator[Finding]:
+def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: Sequence[RowCheck]) -> Iterator[Finding]:
     for (text,) in connection.execute("PRAGMA integrity_check"):
         if text != "ok":
             yield Finding("file", str(text))
@@ -42,8 +42,11 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: It
 
     # SQLite's own check does not notice texts that are not UTF-8.
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+    documents = documents_of(checks)
     damaged = [
-        finding for (name,) in tables for finding in unreadable(str(name), partial(_rows, connection, str(name)))
+        finding
+        for (name,) in tables
+        for finding in unreadable(str(name), partial(_rows, connection, str(name)), documents.get(str(name), ()))
     ]
     yield from damaged
     if not damaged:  # damaged values would break the comparisons
