@@ -124,3 +124,6 @@ SELECT 'user', users.id FROM users
 WHERE NOT EXISTS (SELECT 1 FROM organisations WHERE organisations.id = users.organisation)
 UNION ALL
 SELECT 'secret', key_id FROM key_secrets WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.id = key_id);
+
+-- name: uses_secret_keys
+SELECT 1 FROM keys LIMIT 1;

@@ -36,6 +36,12 @@ DELETE FROM record_errors WHERE run_id IN @ids;
 -- name: verify_record_errors
 SELECT run_id FROM record_errors WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id);
 
+-- name: uses_secret_record_tasks
+SELECT 1 FROM record_tasks WHERE definition LIKE '%"sealed":"v1.%' LIMIT 1;
+
+-- name: uses_secret_mail_servers
+SELECT 1 FROM mail_servers WHERE password <> '' LIMIT 1;
+
 -- name: read_mail_server
 SELECT settings, password, updated_at FROM mail_servers WHERE organisation = :organisation;
 

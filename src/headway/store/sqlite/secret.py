@@ -13,16 +13,15 @@ import apsw
 from headway.ids import Signer
 from headway.store.database import StoreRefused
 from headway.store.location import WITHOUT_IT, ExposedKey, aside, kept_secret, key_path_of, secret_of
+from headway.store.sqlite.connection import STATEMENTS
 
 MARK: Final = "secret_mark"
 """Name under which the digest of the secret is kept; the digest does not reveal the secret."""
 
 _READ: Final = "SELECT value FROM store WHERE name = ?"
 _WRITE: Final = "INSERT INTO store (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_DEPENDS: Final = """
-SELECT EXISTS (SELECT 1 FROM keys) OR EXISTS (SELECT 1 FROM mail_servers WHERE password <> '')
-OR EXISTS (SELECT 1 FROM record_tasks WHERE definition LIKE '%"sealed":"v1.%')
-"""
+_USES: Final = tuple(sql for name, sql in STATEMENTS.items() if name.startswith("uses_secret_"))
+"""Statements of features that find a row which was signed or sealed with the secret."""
 
 
 class WrongSecret(StoreRefused):
@@ -49,7 +48,7 @@ def misfit(connection: apsw.Connection, path: Path, secret: bytes | None, earlie
     A store in which nothing depends on its secret takes any. `earlier` secrets, which the settings name, are known as well.
     """
     mark = _fact(connection)
-    if not connection.execute(_DEPENDS).get:
+    if not any(connection.execute(sql).get for sql in _USES):
         return None
     key_path = key_path_of(path)
     back = f"put the right {key_path.name} back from a backup, or set HEADWAY_SECRET as it was"
