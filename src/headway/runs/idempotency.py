@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
@@ -106,30 +105,3 @@ class KeyedCommand(Command[T]):
 def keyed(command: Repeatable[T], request: RequestKey | None, namespace: Namespace) -> Command[T]:
     """Return the command under the request's idempotency key, if it has one."""
     return command if request is None else KeyedCommand(command, request, namespace)
-
-
-def once(
-    uow: UnitOfWork, request: RequestKey | None, namespace: Namespace, work: Callable[[UnitOfWork], list[str]]
-) -> tuple[list[str], bool]:
-    """Return the lines of the reply, and whether they are those of an earlier request with the same key.
-
-    Raises IdempotencyKeyReused if that one was another request. What `work` raises is not remembered.
-    """
-    if request is None:
-        return work(uow), False
-    key = namespace.qualify(request.key)
-    known = uow.reply(key)
-    if known is not None:
-        fingerprint, reply = known
-        if fingerprint != request.fingerprint:
-            raise IdempotencyKeyReused
-        request.replayed = True
-        return _decode(reply), True
-    lines = work(uow)
-    uow.remember(key, request.fingerprint, _encode(lines).decode(), uow.now_ms + request.keep_ms)
-    return lines, False
-
-
-def keys_of(request: RequestKey | None, namespace: Namespace) -> tuple[str, ...]:
-    """Return the keys that the writer looks up beforehand."""
-    return () if request is None else (namespace.qualify(request.key),)

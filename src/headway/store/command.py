@@ -58,30 +58,3 @@ class Statement(Command[None]):
     def apply(self, uow: UnitOfWork) -> None:
         """Add the statement to those of the transaction."""
         uow.later(self._name, **self._binds)
-
-
-class FunctionCommand(Command[T]):
-    """A command that calls a function."""
-
-    def __init__(
-        self,
-        function: Callable[[UnitOfWork], T],
-        *,
-        run_ids: Iterable[str] = (),
-        keys: Iterable[str] = (),
-        grows: bool = False,
-        lanes: Callable[[Lane], bool] | None = None,
-        weight: int = 1,
-        trusts: bool = False,
-    ) -> None:
-        self._function = function
-        self.run_ids = run_ids
-        self.keys = keys
-        self.grows = grows
-        self.lanes = lanes
-        self.weight = weight
-        self.trusts = trusts
-
-    def apply(self, uow: UnitOfWork) -> T:
-        """Call the function."""
-        return self._function(uow)

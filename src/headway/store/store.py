@@ -19,7 +19,7 @@ from headway.kernel.run import Run
 from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
-from headway.store.command import Command, FunctionCommand
+from headway.store.command import Command
 from headway.store.counters import Counters
 from headway.store.database import Database, Reading
 from headway.store.definition_cache import DefinitionCache
@@ -130,26 +130,12 @@ class Store:
         if self.peers is not None:
             self.peers.begin(self._heard)
 
-    def write(
-        self,
-        work: Command[T] | Callable[[UnitOfWork], T],
-        *,
-        run_ids: Iterable[str] = (),
-        keys: Iterable[str] = (),
-        grows: bool = False,
-        weight: int = 1,
-        trusts: bool = False,
-    ) -> asyncio.Future[T]:
-        """Apply a command, or a function with the attributes of one, in a transaction.
+    def write(self, command: Command[T]) -> asyncio.Future[T]:
+        """Apply a command in a transaction; the future is done when the transaction is on stable storage.
 
-        What `trusts` the copies of runs in memory is what workers report: of two writers, it is the other's. While the
-        database carries out the one's statements, the other can decide, and claims need not wait for reports.
+        Where two writers share the work, commands that trust the copies of runs in memory, which are reports, go to the
+        second: while the database executes the statements of one, the other decides, and claims do not wait for reports.
         """
-        command = (
-            work
-            if isinstance(work, Command)
-            else FunctionCommand(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts)
-        )
         return (self.writers[-1] if command.trusts else self.writer).write(command)
 
     async def write_patiently(
