@@ -12,7 +12,11 @@ from headway.web.route import Route
 
 
 class Feature(Extension, frozen=True, kw_only=True):
-    """A feature of the server. Its statements are the `.sql` files in its folder; nothing else has to know them."""
+    """A feature of the server.
+
+    Its statements are the `.sql` files in its folder; a name that begins with `uses_secret_` is of one that finds a row
+    which was signed or sealed with the store's secret.
+    """
 
     routes: tuple[Route, ...] = ()
     """Routes of the native API."""
