@@ -67,9 +67,9 @@ class Bench:
             self.noise.append(quiet(patience_s=5 if self.quick else 60))
             yield turn
 
-    def emit(self, metric: str, uow: str, runs: list[float], **more: Any) -> None:
+    def emit(self, metric: str, unit: str, runs: list[float], **more: Any) -> None:
         """Write a figure."""
-        emit(bench=self.name, metric=metric, uow=uow, runs=runs, noise=self.noise, **more)
+        emit(bench=self.name, metric=metric, unit=unit, runs=runs, noise=self.noise, **more)
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
