@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.features.access.access import Access
+from headway.errors import MethodNotAllowed, RouteNotFound, Unavailable
 from headway.ids import Signer
 from headway.protocol import workers as wire
 from headway.runs.service import Service
@@ -22,6 +23,7 @@ from headway.store.sqlite.open import open_memory
 from headway.store.store import Store
 from headway.surfaces import plugged
 from headway.web.asgi import Api
+from headway.web.openapi import codes_of
 from headway.web.surface import mount
 
 OTHERS = plugged()
@@ -197,7 +199,19 @@ async def exchange(api, method, target, chunks=(b"",), headers=None) -> Answer:
     await api(scope_of(method, target, headers or {}), receive, send)
     body = b"".join(message["body"] for message in sent[1:])
     fields = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], fields, body)
+    answer = Answer(sent[0]["status"], fields, body)
+    check_declared(api, method, target, answer)
+    return answer
+
+
+def check_declared(api, method, target, answer):
+    """Fail for an error that the route does not declare, so that its document would not have it."""
+    if answer.headers.get("content-type") != "application/problem+json" or not answer.body or not isinstance(api, Api):
+        return
+    with suppress(RouteNotFound, MethodNotAllowed):
+        route = api.router.find(method, target.partition("?")[0].encode())[0].route
+        unavailable = answer.status == Unavailable.status  # of the store, on every route
+        assert unavailable or answer.code in codes_of(route), f"{route.name} does not declare {answer.code}"
 
 
 @dataclass

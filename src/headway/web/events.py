@@ -1,4 +1,9 @@
-"""Handlers for events: a run's history and the feed of all, each as a list or as a stream."""
+"""Handlers for events: the history of a run and the feed of all runs, each as a list or as a stream.
+
+A request with `Accept: text/event-stream` is answered with server-sent events (WHATWG HTML, section 9.2), which begin after
+`Last-Event-ID`, `after`, or at `from`; a comment every 15 seconds keeps the connection alive, and `reconnect` asks the
+client to connect again, as before a drain.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,12 @@ def _streams(call: Call) -> bool:
 
 
 async def of_run(call: Call) -> Reply | None:
-    """GET /v1/runs/{id}/events."""
+    """GET /v1/runs/{id}/events: the events of a run after the number `after`, as a page of 50 by default, or as a stream.
+
+    A stream begins with a `snapshot` of the run and ends with `end`; 204 if the client has all events of a finished run.
+
+    Errors: `run_not_found`, `run_purged`, `bad_cursor`, and of a stream `overloaded`, `draining`.
+    """
     asked = call.parameters(RunEvents)
     if _streams(call):
         return await sse.run_events(call, call.run_id(), asked)
@@ -30,7 +40,10 @@ async def of_run(call: Call) -> Reply | None:
 
 
 async def feed(call: Call) -> Reply | None:
-    """GET /v1/events."""
+    """GET /v1/events: the events of all runs, or of those in `run_id`, after the position `after`, as a page or as a stream.
+
+    Errors: `bad_cursor`, and of a stream `overloaded`, `draining`.
+    """
     asked = call.parameters(Feed)
     run_ids = tuple(_run_id(text) for text in asked.run_id)
     if _streams(call):

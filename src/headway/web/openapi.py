@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any, Final
 
@@ -110,6 +111,8 @@ class _Document:
             "parameters": _parameters(route),
             "responses": self._responses(route),
         }
+        if description := _description(route):
+            said["description"] = description
         if route.takes is not None:
             content = {"schema": self._refs[route.takes], "example": BODIES[route.name]}
             said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
@@ -171,21 +174,34 @@ class _Document:
         return said
 
     def _problems(self, route: Route) -> dict[int, list[type[HeadwayError]]]:
-        codes = [*EVERYWHERE, *route.problems]
-        if route.takes is not None:
-            codes += WITH_BODY
-        if route.scope not in ("public", "token"):
-            codes += ["unauthenticated", "forbidden", "too_many_requests"]
-        elif route.method != "GET":
-            codes.append("forbidden")
-        if route.streams or route.kind == "text/event-stream":
-            codes.append("draining")
         found: dict[int, list[type[HeadwayError]]] = {}
         known = every_error()
-        for code in dict.fromkeys(codes):
+        for code in codes_of(route):
             error = known[code]
             found.setdefault(route.dialect.status(error), []).append(error)
         return found
+
+
+def _description(route: Route) -> str:
+    """Return the docstring of the handler without its first paragraph, the summary, and its errors, the responses."""
+    _, *paragraphs = (inspect.getdoc(route.handler) or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs if not each.startswith("Errors: "))
+
+
+def codes_of(route: Route) -> tuple[str, ...]:
+    """Return the codes of all errors that a route may answer with, without duplicates."""
+    codes = [*EVERYWHERE, *route.problems]
+    if route.takes is not None:
+        codes += WITH_BODY
+    if route.scope not in ("public", "token"):
+        codes += ["unauthenticated", "forbidden", "too_many_requests"]
+    elif route.method != "GET":
+        codes.append("forbidden")
+    if "Idempotency-Key" in route.headers:
+        codes.append("idempotency_key_reused")
+    if route.streams or route.kind == "text/event-stream":
+        codes.append("draining")
+    return tuple(dict.fromkeys(codes))
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -11,18 +11,18 @@ from headway.web.surface import NATIVE
 
 
 async def livez(call: Call) -> Reply:
-    """GET /livez."""
+    """GET /livez: 200 as long as the process answers."""
     del call
     return json(ServerOut(status="ok"))
 
 
 async def healthz(call: Call) -> Reply:
-    """GET /healthz."""
+    """GET /healthz: the same as /livez."""
     return await livez(call)
 
 
 async def readyz(call: Call) -> Reply:
-    """GET /readyz."""
+    """GET /readyz: 200 if the server takes work, else 503 with the failed checks and `Retry-After`."""
     found: dict[str, str] = {}
     server = call.server
     if server.draining:
@@ -42,7 +42,7 @@ async def readyz(call: Call) -> Reply:
 
 
 async def metrics(call: Call) -> Reply:
-    """GET /metrics."""
+    """GET /metrics: the metrics in the text format of Prometheus."""
     from headway.web.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
 
     return Reply(
@@ -51,12 +51,15 @@ async def metrics(call: Call) -> Reply:
 
 
 async def openapi(call: Call) -> Reply:
-    """GET /openapi.json."""
+    """GET /openapi.json: the OpenAPI 3.1 document of the native API."""
     return Reply(200, call.server.documents.openapi(NATIVE))
 
 
 async def openapi_of(call: Call) -> Reply:
-    """GET /openapi/{document}."""
+    """GET /openapi/NAME.json: the OpenAPI 3.1 document of a surface.
+
+    Errors: `not_found`.
+    """
     name, _, kind = call.arguments["document"].rpartition(".")
     if kind != "json":
         raise NotFound("documents are called NAME.json")
@@ -64,25 +67,28 @@ async def openapi_of(call: Call) -> Reply:
 
 
 async def docs(call: Call) -> Reply:
-    """GET /docs."""
+    """GET /docs: the list of all routes as HTML."""
     return Reply(200, call.server.documents.page(), (pages.POLICY,), HTML)
 
 
 async def root(call: Call) -> Reply:
-    """GET /."""
+    """GET /: a redirect to /docs."""
     del call
     return Reply(303, b"see /docs\n", ((b"location", b"/docs"),), TEXT)
 
 
 async def errors(call: Call) -> Reply:
-    """GET /errors."""
+    """GET /errors: all errors, as JSON or, for `Accept: text/html`, as HTML."""
     if call.accepts(b"text/html"):
         return Reply(200, pages.errors(), (pages.POLICY, pages.VARY), HTML)
     return json(pages.error_list(), 200, pages.VARY)
 
 
 async def error(call: Call) -> Reply:
-    """GET /errors/{code}."""
+    """GET /errors/{code}: the meaning of an error, as JSON or HTML.
+
+    Errors: `not_found`.
+    """
     page = pages.error_page(call.arguments["code"])
     if call.accepts(b"text/html"):
         return Reply(200, pages.error_html(page), (pages.POLICY, pages.VARY), HTML)

@@ -1,4 +1,4 @@
-"""Handlers for queues."""
+"""Handlers for queues. A queue exists from its first use."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ async def _shown(call: Call, queue: Queue) -> QueueOut:
 
 
 async def list_queues(call: Call) -> Reply:
-    """GET /v1/queues."""
+    """GET /v1/queues: all queues, with the number of their runs by state and the time of the oldest queued run."""
     return json(QueueList(data=[await _shown(call, queue) for queue in call.service.queues.list()]))
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/queues/{name}."""
+    """GET /v1/queues/{name}: a queue.
+
+    Errors: `queue_not_found`.
+    """
     return json(await _shown(call, call.service.queues.get(call.name())))
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/queues/{name}."""
+    """PATCH /v1/queues/{name}: limit the number of a queue's running attempts; null: no limit. Creates an unknown queue."""
     asked = call.asked(PatchQueue)
     try:
         name = msgspec.convert(call.name(), Name)
@@ -39,10 +42,16 @@ async def patch(call: Call) -> Reply:
 
 
 async def pause(call: Call) -> Reply:
-    """POST /v1/queues/{name}:pause."""
+    """POST /v1/queues/{name}:pause: let no run of a queue be claimed; running attempts go on.
+
+    Errors: `queue_not_found`.
+    """
     return json(await _shown(call, await call.service.queues.pause(call.name(), paused=True)))
 
 
 async def resume(call: Call) -> Reply:
-    """POST /v1/queues/{name}:resume."""
+    """POST /v1/queues/{name}:resume: let the runs of a queue be claimed again.
+
+    Errors: `queue_not_found`.
+    """
     return json(await _shown(call, await call.service.queues.pause(call.name(), paused=False)))

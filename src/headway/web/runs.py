@@ -1,4 +1,9 @@
-"""Handlers for runs."""
+"""Handlers for runs.
+
+A run's id is a UUID in any spelling. A body with a run has its version as `ETag`. `Idempotency-Key` makes a request
+repeatable: a repetition has the first answer, with `Idempotency-Replayed: true`. `Prefer: wait=N` (RFC 7240) waits up to
+N seconds, `wait_max_ms` at most, and `Preference-Applied` tells the limit that was used.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +39,14 @@ GATE: Final = StartGate(StartPolicy())
 
 
 async def start(call: Call) -> Reply:
-    """POST /v1/runs."""
+    """POST /v1/runs: start a run.
+
+    Answers 202 with a new run, and 200 with an existing one: of the same Idempotency-Key or dedupe key, or with
+    `validate_only` the run as it would be. With `Prefer: wait=N` the answer waits for the run's end, and is 200 then.
+
+    Errors: `unknown_task`, `task_inactive`, `duplicate_run`, `idempotency_key_reused`, `invalid_state` (the parent),
+    `input_too_costly`, `storage_full`, `overloaded`, `draining`.
+    """
     spec: wire.StartRun = call.body
     started = await GATE.start(call, spec)
     if b"prefer" in call.headers and not spec.validate_only:
@@ -87,7 +99,14 @@ def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
 
 
 async def start_batch(call: Call) -> Reply:
-    """POST /v1/runs:batch."""
+    """POST /v1/runs:batch: start up to 1,000 runs in one transaction.
+
+    Answers 200 with one item for each run, in order: 202 or 200 with the run, or the status of its error. With `atomic`
+    the first error is that of the whole request, and no run is started.
+
+    Errors: as of a start, and `duplicate_run`, `invalid_state`, `input_too_costly`, `unknown_task` and `task_inactive` as
+    errors of items: `idempotency_key_reused`, `storage_full`, `overloaded`, `draining`.
+    """
     asked = call.asked(wire.StartBatch)
     with GATE.permit(call, *{effect: None for spec in asked.runs for effect in effects_of(spec)}):
         outcomes = await call.service.runs.start_batch(asked, call.request_key())
@@ -106,7 +125,13 @@ def _item(outcome: StartResult | HeadwayError, index: int) -> wire.BatchItem:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/runs/{id}."""
+    """GET /v1/runs/{id}: a run, with `expand=children` also the first 100 runs that it started.
+
+    Answers 304 if the run has a version of `If-None-Match`. With `Prefer: wait=N` the answer waits for a change, which is
+    another version than that of `If-None-Match`, or with `wait_for=final` for the end.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     run = await call.service.runs.get(call.run_id())
     headers = call.headers
     applied: tuple[tuple[bytes, bytes], ...] = ()
@@ -134,7 +159,10 @@ def _matches(known: bytes, version: int) -> bool:
 
 
 async def output(call: Call) -> Reply:
-    """GET /v1/runs/{id}/output."""
+    """GET /v1/runs/{id}/output: output or error of a finished run; `Prefer: wait=N` waits for its end.
+
+    Errors: `run_not_found`, `run_purged`, `not_finished`.
+    """
     run = await call.service.runs.get(call.run_id())
     wait_ms = call.preferred_wait_ms()
     if wait_ms is not None:
@@ -146,7 +174,13 @@ async def output(call: Call) -> Reply:
 
 
 async def list_runs(call: Call) -> Reply:
-    """GET /v1/runs."""
+    """GET /v1/runs: a page of runs, newest first by default, 50 by default and 1,000 at most.
+
+    The `Link` header (RFC 8288) leads to the next page. A page may be short, even empty: an empty `next_page_token` alone is
+    the end.
+
+    Errors: `bad_cursor`, `query_too_costly`.
+    """
     asked = call.parameters(wire.RunQuery)
     page = await _page(call, asked, in_query(asked))
     if not page.next_page_token:
@@ -155,7 +189,10 @@ async def list_runs(call: Call) -> Reply:
 
 
 async def query(call: Call) -> Reply:
-    """POST /v1/runs:query."""
+    """POST /v1/runs:query: a page of runs, with the filters of the list in the body.
+
+    Errors: `bad_cursor`, `query_too_costly`.
+    """
     asked = call.asked(wire.RunQuery)
     return json(await _page(call, asked, to_filter(asked)))
 
@@ -168,7 +205,10 @@ async def _page(call: Call, asked: wire.RunQuery, wanted: RunFilter) -> wire.Run
 
 
 async def children(call: Call) -> Reply:
-    """GET /v1/runs/{id}/children."""
+    """GET /v1/runs/{id}/children: a page of the runs that a run started, oldest first.
+
+    Errors: `run_not_found`, `run_purged`, `bad_cursor`.
+    """
     asked = call.parameters(Children)
     run = await call.service.runs.get(call.run_id())
     whole = wire.RunQuery(
@@ -181,14 +221,20 @@ async def children(call: Call) -> Reply:
 
 
 async def count(call: Call) -> Reply:
-    """GET /v1/runs:count."""
+    """GET /v1/runs:count: numbers of runs by state, or by the member in `group_by`, with the filters of the list.
+
+    Errors: `query_too_costly`.
+    """
     asked = call.parameters(CountRuns)
     counts = await call.service.runs.count(in_query(asked), asked.group_by)
     return json(wire.CountOut(counts=counts, total=sum(counts.values())))
 
 
 async def logs(call: Call) -> Reply:
-    """GET /v1/runs/{id}/logs."""
+    """GET /v1/runs/{id}/logs: a page of log lines after the number `after`, oldest first.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     asked = call.parameters(ListAfter)
     found, more = await call.service.history.page(call.run_id(), asked.after, asked.page_size, "run.log")
     lines = [present.log_out(event) for event in found]
@@ -196,7 +242,10 @@ async def logs(call: Call) -> Reply:
 
 
 async def results(call: Call) -> Reply:
-    """GET /v1/runs/{id}/results."""
+    """GET /v1/runs/{id}/results: a page of published results after the number `after`, oldest first.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     asked = call.parameters(ListAfter)
     found, more = await call.service.history.results(call.run_id(), asked.after, asked.page_size)
     shown = [present.result_out(result) for result in found]
@@ -204,13 +253,21 @@ async def results(call: Call) -> Reply:
 
 
 async def attempts(call: Call) -> Reply:
-    """GET /v1/runs/{id}/attempts."""
+    """GET /v1/runs/{id}/attempts: all attempts of a run, oldest first.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     found = await call.service.history.attempts(call.run_id())
     return json(wire.AttemptList(data=[present.attempt_out(attempt) for attempt in found]))
 
 
 async def waiting(call: Call) -> Reply:
-    """GET /v1/runs/{id}/waiting."""
+    """GET /v1/runs/{id}/waiting: the causes for which a run waits, or facts about how it runs or ended.
+
+    The worker's name is null for a key without `worker:read`.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     named = call.may("see a worker")
     return json(present.waiting_out(*await call.service.history.waiting(call.run_id(), named=named)))
 
@@ -224,7 +281,12 @@ def _shown(run: Run, key: RequestKey | None = None) -> Reply:
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/runs/{id}."""
+    """PATCH /v1/runs/{id}: change a run; `If-Match` names the version that it must have.
+
+    Priority, queue and time can change while the run waits, the other members at any time.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`, `version_mismatch`, `idempotency_key_reused`.
+    """
     key = call.request_key()
     return _shown(
         await call.service.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key
@@ -232,14 +294,23 @@ async def patch(call: Call) -> Reply:
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/runs/{id}."""
+    """DELETE /v1/runs/{id}: remove a finished run; 204. Later requests for it are answered with `run_purged`.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`, `protected`, `version_mismatch`.
+    """
     run_id, version = call.run_id(), call.expected_version()
     await call.service.runs.delete(run_id, version)
     return NO_CONTENT
 
 
 async def terminate(call: Call) -> Reply:
-    """POST /v1/runs/{id}:terminate."""
+    """POST /v1/runs/{id}:terminate: stop a run and, by default, the runs that it started.
+
+    A running attempt has the task's `grace`, or that of the body, to end by itself; the run is `stopping` until then. A
+    repetition changes nothing.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`.
+    """
     key = call.request_key()
     asked = call.asked(wire.Terminate)
     asked = msgspec.structs.replace(asked, actor=call.actor(asked.actor))
@@ -247,25 +318,39 @@ async def terminate(call: Call) -> Reply:
 
 
 async def suspend(call: Call) -> Reply:
-    """POST /v1/runs/{id}:suspend."""
+    """POST /v1/runs/{id}:suspend: hold a run until it is resumed. A running attempt is cancelled, and not counted.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`.
+    """
     key = call.request_key()
     return _shown(await call.service.runs.suspend(call.run_id(), _reason(call, "suspended"), key), key)
 
 
 async def resume(call: Call) -> Reply:
-    """POST /v1/runs/{id}:resume."""
+    """POST /v1/runs/{id}:resume: queue a suspended run again.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`.
+    """
     key = call.request_key()
     return _shown(await call.service.runs.resume(call.run_id(), _reason(call, "resumed"), key), key)
 
 
 async def signal(call: Call) -> Reply:
-    """POST /v1/runs/{id}:signal."""
+    """POST /v1/runs/{id}:signal: send a named message to a run, which continues if it waits for that name.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`.
+    """
     key = call.request_key()
     return _shown(await call.service.runs.signal(call.run_id(), call.asked(wire.SignalRun), key), key)
 
 
 async def retry(call: Call) -> Reply:
-    """POST /v1/runs/{id}:retry."""
+    """POST /v1/runs/{id}:retry: start a new run with the input of a failed or terminated one; 202.
+
+    The new run names the old one in `previous_id`, and continues after the steps that succeeded, unless `from_scratch`.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`, `unknown_task`, `task_inactive`, `damaged`, `storage_full`.
+    """
     await _check_repeat(call)
     key = call.request_key()
     asked = call.asked(wire.RetryRun)
@@ -282,19 +367,29 @@ async def _check_repeat(call: Call) -> None:
 
 
 async def protect(call: Call) -> Reply:
-    """POST /v1/runs/{id}:protect."""
+    """POST /v1/runs/{id}:protect: keep a run from being removed, by requests and by retention.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     key = call.request_key()
     return _shown(await call.service.runs.protect(call.run_id(), protected=True, request=key), key)
 
 
 async def unprotect(call: Call) -> Reply:
-    """POST /v1/runs/{id}:unprotect."""
+    """POST /v1/runs/{id}:unprotect: let a run be removed again.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     key = call.request_key()
     return _shown(await call.service.runs.protect(call.run_id(), protected=False, request=key), key)
 
 
 async def complete(call: Call) -> Reply:
-    """POST /v1/tokens/{token}:complete."""
+    """POST /v1/tokens/{token}:complete: complete the wait of a suspended run, with a value for it. The token is the credential.
+
+    Errors: `not_found` (the token), `already_completed`, `run_not_found`, `run_purged`, `invalid_state`,
+    `idempotency_key_reused`.
+    """
     token, value = call.arguments["token"], call.asked(wire.CompleteToken).value
     run = await call.service.runs.complete_token(token, value, call.request_key())
     return json(TokenCompletion(run_id=run.id, state=run.state))
@@ -313,7 +408,13 @@ def _refuse_paging(asked: wire.RunQuery) -> None:
 
 
 async def bulk(call: Call) -> Reply:
-    """POST /v1/runs:bulk: say how many it would touch, or start the run that does it."""
+    """POST /v1/runs:bulk: apply an action to all runs of a filter, by a run of the task `headway.bulk`; 202 with that run.
+
+    With `dry_run` the answer is 200 with the number of runs.
+
+    Errors: `unknown_task`, `task_inactive`, `duplicate_run`, `idempotency_key_reused`, `storage_full`, `overloaded`,
+    `draining`.
+    """
     action = call.asked(wire.BulkAction)
     wanted = to_filter(action.filter)
     _refuse_paging(action.filter)

@@ -12,7 +12,7 @@ from headway.web.route import Route, route
 
 
 async def list_servers(call: Call) -> Reply:
-    """GET /v1/servers."""
+    """GET /v1/servers: the servers that share the store, with the time of the last heartbeat. `this` is the answering one."""
     peers = call.server.service.store.peers
     mine = "" if peers is None else peers.server_id
     shown = [

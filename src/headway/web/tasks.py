@@ -1,4 +1,4 @@
-"""Handlers for tasks."""
+"""Handlers for tasks, which workers declare and which the server has built in."""
 
 from __future__ import annotations
 
@@ -17,27 +17,39 @@ def _shown(call: Call, task: Task) -> TaskOut:
 
 
 async def list_tasks(call: Call) -> Reply:
-    """GET /v1/tasks."""
+    """GET /v1/tasks: all tasks that the organisation may start, with the number of their runs by state."""
     return json(TaskList(data=[_shown(call, task) for task in call.service.tasks.list()]))
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/tasks/{name}."""
+    """GET /v1/tasks/{name}: a task.
+
+    Errors: `task_not_found`.
+    """
     return json(_shown(call, call.service.tasks.get(call.name())))
 
 
 async def activate(call: Call) -> Reply:
-    """POST /v1/tasks/{name}:activate."""
+    """POST /v1/tasks/{name}:activate: let a task start runs again.
+
+    Errors: `task_not_found`.
+    """
     return json(_shown(call, await call.service.tasks.activate(call.name(), active=True)))
 
 
 async def deactivate(call: Call) -> Reply:
-    """POST /v1/tasks/{name}:deactivate."""
+    """POST /v1/tasks/{name}:deactivate: refuse further starts of a task, with `task_inactive`; existing runs go on.
+
+    Errors: `task_not_found`.
+    """
     return json(_shown(call, await call.service.tasks.activate(call.name(), active=False)))
 
 
 async def terminate(call: Call) -> Reply:
-    """POST /v1/tasks/{name}:terminate."""
+    """POST /v1/tasks/{name}:terminate: stop all runs of a task; the answer has their number.
+
+    Errors: `task_not_found`.
+    """
     how = call.asked(TerminateTask)
     how = replace(how, actor=call.actor(how.actor))
     return json(TerminationCount(asked=await call.service.tasks.terminate(call.name(), how)))

@@ -13,7 +13,10 @@ from headway.web.reply import Reply, json
 
 
 async def register(call: Call) -> Reply:
-    """POST /v1/workers."""
+    """POST /v1/workers: register a worker and declare its tasks; 201 with the worker, its lease and heartbeat in milliseconds.
+
+    A key that is bound to queues restricts the worker to them, and refuses other queues and their tasks with `forbidden`.
+    """
     workers = call.service.workers
     worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)), call.principal)
     shown = present.worker_out(worker, 0, call.server.settings.lease_ms)
@@ -49,29 +52,41 @@ async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
 
 
 async def list_workers(call: Call) -> Reply:
-    """GET /v1/workers."""
+    """GET /v1/workers: all workers, with the number of their leases and the time of the last heartbeat."""
     return json(wire.WorkerList(data=[await _shown(call, worker) for worker in await call.service.workers.list()]))
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/workers/{id}."""
+    """GET /v1/workers/{id}: a worker.
+
+    Errors: `worker_not_found`.
+    """
     return json(await _shown(call, await call.service.workers.get(call.arguments["id"])))
 
 
 async def drain(call: Call) -> Reply:
-    """POST /v1/workers/{id}:drain."""
+    """POST /v1/workers/{id}:drain: ask a worker to finish its runs, claim no more, and end.
+
+    Errors: `worker_not_found`.
+    """
     await _check(call, call.arguments["id"])
     return json(await _shown(call, await call.service.workers.drain(call.arguments["id"])))
 
 
 async def signals(call: Call) -> Reply | None:
-    """GET /v1/workers/{id}/signals."""
+    """GET /v1/workers/{id}/signals: a stream of `stop` for runs and `drain` for the worker. While it is open, the session lives.
+
+    Errors: `worker_not_found`, `overloaded`, `draining`.
+    """
     await _check(call, call.arguments["id"])
     return await sse.signals(call, call.arguments["id"])
 
 
 async def claim(call: Call) -> Reply:
-    """POST /v1/leases:claim."""
+    """POST /v1/leases:claim: claim up to `max` runs, waiting up to `wait` for the first; the list may be empty.
+
+    Errors: `worker_not_found`.
+    """
     asked: wire.ClaimRuns = call.body
     await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.server.draining:
@@ -82,7 +97,10 @@ async def claim(call: Call) -> Reply:
 
 
 async def report(call: Call) -> Reply:
-    """POST /v1/leases:report."""
+    """POST /v1/leases:report: apply reports in order, and renew the session; the answer names the rejected reports.
+
+    Errors: `worker_not_found`, and `lease_lost` if all reports are of lost leases.
+    """
     asked: wire.ReportRuns = call.body
     await _check(call, asked.worker_id)
     done = await call.service.workers.report(asked, call.principal)

@@ -281,7 +281,7 @@ class RunHandle:
         """Start a new run that repeats this failed or terminated one, and return its handle.
 
         The new run continues after the steps that succeeded; with `from_scratch` it starts from the beginning. Raises
-        `run_not_found`, `run_purged` or `invalid_state`.
+        `run_not_found`, `run_purged`, `invalid_state`, `unknown_task`, `task_inactive`, `damaged` or `storage_full`.
         """
         body: dict[str, Any] = {"reason": reason} | ({"from_scratch": True} if from_scratch else {})
         run = self._caller.post(self._path(verb="retry"), body, RunOut)

@@ -41,7 +41,10 @@ class CommandHandlers:
         self._gate = gate
 
     async def command(self, call: Call) -> Reply:
-        """POST, PUT or GET /api/v1/{name}: start the task of a command, with the body as its input."""
+        """POST, PUT or GET /api/v1/{name}: start the task of a command, with the body as its input.
+
+        Errors: `unknown_task`, `task_inactive`, `malformed_json`, `invalid_input`, `payload_too_large`, `draining`.
+        """
         command = call.name()
         task = self._commands.task(call.method, command)
         if task is None:
@@ -63,11 +66,17 @@ class PollHandlers:
         self._bodies = RunBodies()
 
     async def by_path(self, call: Call) -> Reply:
-        """GET /api/v1/tasks/{id}: the state of the task in the path."""
+        """GET /api/v1/tasks/{id}: the state of the task in the path.
+
+        Errors: `run_not_found`, `run_purged`.
+        """
         return await self._poll(call, call.arguments["id"])
 
     async def by_query(self, call: Call) -> Reply:
-        """GET /api/task: the state of the task in the query, as `?task_id=` or `?id=`."""
+        """GET /api/task: the state of the task in the query, as `?task_id=` or `?id=`.
+
+        Errors: `run_not_found`, `run_purged`.
+        """
         task_id = _task_id(call.raw_query)
         call.arguments = {"id": task_id}
         return await self._poll(call, task_id)
@@ -121,12 +130,12 @@ def routes(settings: CloudcoinSettings, gate: StartGate) -> tuple[Route, ...]:
     return (
         surface_route("POST", "/api/v1/{name}", commands.command, "run:start", "Start the task that a command names.",
              gives=words.StartedReply, problems=start, headers=("Idempotency-Key",)),
-        surface_route("PUT", "/api/v1/{name}", commands.command, "run:start", "The same, for the commands that are a PUT: /fix.",
+        surface_route("PUT", "/api/v1/{name}", commands.command, "run:start", "The same, for commands by PUT, such as /fix.",
              operation="put_command", gives=words.StartedReply, problems=start, headers=("Idempotency-Key",)),
-        surface_route("GET", "/api/v1/{name}", commands.command, "run:start", "The same, for those that the settings name.",
+        surface_route("GET", "/api/v1/{name}", commands.command, "run:start", "The same, for commands by GET, which the settings name.",
              operation="get_command", gives=words.StartedReply, problems=start),
         surface_route("GET", "/api/v1/tasks/{id}", current.by_path, "run:read", "Poll a task (generations A and B).", **polled),
-        surface_route("GET", "/api/v1/task/{id}", current.by_path, "run:read", "The same, as older documents have it.",
+        surface_route("GET", "/api/v1/task/{id}", current.by_path, "run:read", "The same, by the path of older documents.",
              operation="by_older_path", **polled),
         surface_route("GET", "/api/v1/get-task-status/{id}", current.by_path, "run:read", "The same, by its alias.",
              operation="by_alias", **polled),

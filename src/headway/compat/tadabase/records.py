@@ -28,21 +28,27 @@ _VALUES: Final = "/records/0/values/"
 
 
 async def list_tables(call: Call) -> Reply:
-    """GET /api/v1/data-tables."""
+    """GET /api/v1/data-tables: list all data tables."""
     found = await call.service.get(Tables).list()
     shown = [words.DataTable(id=table.id, name=table.name) for table in found]
     return json(words.DataTables(data_tables=shown, total_items=len(shown)))
 
 
 async def list_fields(call: Call) -> Reply:
-    """GET /api/v1/data-tables/{table}/fields."""
+    """GET /api/v1/data-tables/{table}/fields: list the fields of a table.
+
+    Errors: `table_not_found`.
+    """
     table = await call.service.get(Tables).get(call.arguments["table"])
     shown = [words.FieldItem(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
     return json(words.FieldList(fields=shown, total_items=len(shown)))
 
 
 async def full_fields(call: Call) -> Reply:
-    """GET /api/v1/data-tables/{table}/full-fields-info."""
+    """GET /api/v1/data-tables/{table}/full-fields-info: list the fields of a table with all their options.
+
+    Errors: `table_not_found`.
+    """
     table = await call.service.get(Tables).get(call.arguments["table"])
     shown = [
         words.FullFieldItem(
@@ -65,7 +71,10 @@ async def full_fields(call: Call) -> Reply:
 
 
 async def list_records(call: Call) -> Reply:
-    """GET /api/v1/data-tables/{table}/records."""
+    """GET /api/v1/data-tables/{table}/records: list records, oldest first.
+
+    Errors: `table_not_found`, `invalid_input`.
+    """
     table = await call.service.get(Tables).get(call.arguments["table"])
     asked = fields.query(call)
     limit, page = fields.number(asked, "limit", LIMIT, LIMIT_MAX), fields.number(asked, "page", 1, PAGE_MAX)
@@ -82,7 +91,10 @@ async def list_records(call: Call) -> Reply:
 
 
 async def get_record(call: Call) -> Reply:
-    """GET /api/v1/data-tables/{table}/records/{record}."""
+    """GET /api/v1/data-tables/{table}/records/{record}: get a record.
+
+    Errors: `table_not_found`, `record_not_found`.
+    """
     table, record = await call.service.get(Records).get(call.arguments["table"], call.arguments["record"])
     return json(words.Item(item=_shown(table, record, call.service.zone)))
 
@@ -132,21 +144,31 @@ def _value(field: Field, value: Any, zone: str) -> Any:
 
 
 async def create_record(call: Call) -> Reply:
-    """POST /api/v1/data-tables/{table}/records."""
+    """POST /api/v1/data-tables/{table}/records: add a record.
+
+    Errors: `table_not_found`, `malformed_json`, `invalid_record`, `payload_too_large`, `unsupported_media_type`.
+    """
     given = fields.body(call).values
     made = await _by_slug(call, call.service.get(Records).insert(call.arguments["table"], [given], call.request_key()))
     return json(words.RecordReply(msg="Record created successfully", recordId=made.records[0].id))
 
 
 async def update_record(call: Call) -> Reply:
-    """POST or PUT /api/v1/data-tables/{table}/records/{record}: fields that are not named stay as they are."""
+    """POST or PUT /api/v1/data-tables/{table}/records/{record}: change the named fields of a record.
+
+    Errors: `table_not_found`, `record_not_found`, `malformed_json`, `invalid_record`, `payload_too_large`,
+    `unsupported_media_type`.
+    """
     patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
     done = await _by_slug(call, call.service.get(Records).update(call.arguments["table"], [patch], call.request_key()))
     return json(words.RecordReply(msg="Record updated successfully", recordId=done.records[0].id))
 
 
 async def delete_record(call: Call) -> Reply:
-    """DELETE /api/v1/data-tables/{table}/records/{record}."""
+    """DELETE /api/v1/data-tables/{table}/records/{record}: delete a record.
+
+    Errors: `table_not_found`, `record_not_found`, `record_in_use`.
+    """
     await call.service.get(Records).delete(
         call.arguments["table"], [call.arguments["record"]], None, call.request_key()
     )

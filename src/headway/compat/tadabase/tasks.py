@@ -61,7 +61,11 @@ class TaskStarter:
         self._gate = gate
 
     async def run(self, call: Call) -> Reply:
-        """POST /api/v1/tasks/run/{name}, with the body as the input."""
+        """POST /api/v1/tasks/run/{name}, with the body as the input.
+
+        Errors: `task_not_found`, `task_inactive`, `malformed_json`, `invalid_input`, `payload_too_large`,
+        `unsupported_media_type`, `draining`.
+        """
         self._gate.check(call, *of_start(call.name()))  # before an error about the task
         task = call.service.tasks.get(call.name())
         started = await self._gate.start(call, StartRun(task=task.name, input=msgspec.Raw(_input(call, task))))
@@ -92,7 +96,10 @@ class StatusReader:
         self._bodies: dict[str, RunBodies] = {}
 
     async def status(self, call: Call) -> Reply:
-        """GET /api/v1/tasks/status/queue/{id}: an execution, for as long as its run is kept."""
+        """GET /api/v1/tasks/status/queue/{id}: an execution, for as long as its run is kept.
+
+        Errors: `run_not_found`, `run_purged`.
+        """
         run = await call.service.runs.get(call.run_id())
         zone = call.service.zone
         kept = self._bodies.get(zone)
@@ -111,7 +118,10 @@ async def active(call: Call) -> Reply:
 
 
 async def of_task(call: Call) -> Reply:
-    """GET /api/v1/tasks/status/task/{name}: all executions of a task."""
+    """GET /api/v1/tasks/status/task/{name}: all executions of a task.
+
+    Errors: `task_not_found`.
+    """
     task = call.service.tasks.get(call.name())
     return await _page(call, RunFilter(task=(task.name,)))
 
@@ -187,7 +197,10 @@ async def _total(call: Call, wanted: RunFilter) -> int:
 
 
 async def terminate(call: Call) -> Reply:
-    """POST /api/v1/tasks/terminate/queue/{id}."""
+    """POST /api/v1/tasks/terminate/queue/{id}: terminate an execution.
+
+    Errors: `run_not_found`, `run_purged`, `invalid_state`.
+    """
     await call.service.runs.terminate(
         call.run_id(), Terminate(reason=BECAUSE, actor=call.principal.actor), call.request_key()
     )
@@ -195,6 +208,9 @@ async def terminate(call: Call) -> Reply:
 
 
 async def terminate_all(call: Call) -> Reply:
-    """POST /api/v1/tasks/terminate/task/{name}: all executions of the task that have not ended."""
+    """POST /api/v1/tasks/terminate/task/{name}: all executions of the task that have not ended.
+
+    Errors: `task_not_found`.
+    """
     await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
     return json(words.Acknowledgement(msg=TERMINATED))
