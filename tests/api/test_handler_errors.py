@@ -29,7 +29,9 @@ def test_a_handler_names_the_errors_of_its_route(route):
     assert not missing, f"its docstring has to name {', '.join(f'`{code}`' for code in sorted(missing))} as errors"
 
 
-@pytest.mark.parametrize("handler", dict.fromkeys(route.handler for route in ROUTES), ids=lambda handler: handler.__qualname__)
+@pytest.mark.parametrize(
+    "handler", dict.fromkeys(route.handler for route in ROUTES), ids=lambda handler: handler.__qualname__
+)
 def test_a_handler_names_no_error_that_none_of_its_routes_declares(handler):
     declared = {code for route in ROUTES if route.handler == handler for code in codes_of(route)}
     undeclared = errors(handler) - declared

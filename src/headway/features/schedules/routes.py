@@ -110,7 +110,11 @@ def _named(call: Call) -> str:
 
 
 async def create(call: Call) -> Reply:
-    """POST /v1/schedules."""
+    """POST /v1/schedules: make a schedule.
+
+    Errors: `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`, `overloaded`,
+    `schedule_exists`.
+    """
     spec = call.asked(wire.CreateSchedule)
     call.check(*of_task(spec.task))
     schedule = await call.service.get(Schedules).create(spec, call.request_key())
@@ -121,7 +125,10 @@ async def create(call: Call) -> Reply:
 
 
 async def list_schedules(call: Call) -> Reply:
-    """GET /v1/schedules."""
+    """GET /v1/schedules: list schedules, by name.
+
+    Errors: `bad_cursor`.
+    """
     asked = call.parameters(wire.ScheduleQuery)
     purpose = f"{_PURPOSE} of {asked.task!r}"
     after = _opened(call, purpose, asked.page_token)
@@ -132,12 +139,19 @@ async def list_schedules(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/schedules/{id}."""
+    """GET /v1/schedules/{id}: look at a schedule, by its id or its name.
+
+    Errors: `schedule_not_found`.
+    """
     return _shown(await call.service.get(Schedules).get(_named(call)))
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/schedules/{id}."""
+    """PATCH /v1/schedules/{id}: change a schedule.
+
+    Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
+    `overloaded`, `schedule_exists`, `version_mismatch`.
+    """
     asked = call.asked(wire.PatchSchedule)
     await _check_task(call)
     if isinstance(asked.task, str):
@@ -152,25 +166,38 @@ async def _check_task(call: Call) -> None:
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/schedules/{id}."""
+    """DELETE /v1/schedules/{id}: remove a schedule; its runs go on.
+
+    Errors: `schedule_not_found`, `version_mismatch`.
+    """
     await call.service.get(Schedules).delete(_named(call), call.expected_version())
     return NO_CONTENT
 
 
 async def pause(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:pause."""
+    """POST /v1/schedules/{id}:pause: let no slot come.
+
+    Errors: `schedule_not_found`.
+    """
     return _shown(await call.service.get(Schedules).pause(_named(call), call.request_key()))
 
 
 async def resume(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:resume."""
+    """POST /v1/schedules/{id}:resume: let slots come again.
+
+    Errors: `schedule_not_found`, `invalid_schedule`.
+    """
     how = call.asked(wire.ResumeSchedule)
     await _check_task(call)
     return _shown(await call.service.get(Schedules).resume(_named(call), how, call.request_key()))
 
 
 async def trigger(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:trigger."""
+    """POST /v1/schedules/{id}:trigger: start a run now, beside the slots.
+
+    Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
+    `overloaded`, `task_inactive`, `draining`, `schedule_busy`.
+    """
     call.refuse_if_draining()
     how = call.asked(wire.TriggerSchedule)
     await _check_task(call)
@@ -179,7 +206,11 @@ async def trigger(call: Call) -> Reply:
 
 
 async def backfill(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:backfill."""
+    """POST /v1/schedules/{id}:backfill: run slots that have passed without a run.
+
+    Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
+    `overloaded`, `task_inactive`, `draining`.
+    """
     call.refuse_if_draining()
     asked = call.asked(wire.BackfillSchedule)
     await _check_task(call)
@@ -191,7 +222,10 @@ async def backfill(call: Call) -> Reply:
 
 
 async def slots(call: Call) -> Reply:
-    """GET /v1/schedules/{id}/slots."""
+    """GET /v1/schedules/{id}/slots: what became of slots, newest first.
+
+    Errors: `schedule_not_found`, `bad_cursor`.
+    """
     asked = call.parameters(wire.SlotQuery)
     schedule = await call.service.get(Schedules).get(_named(call))
     purpose = f"{_PURPOSE}, slots of {schedule.id}, {asked.outcome}"
@@ -205,13 +239,19 @@ async def slots(call: Call) -> Reply:
 
 
 async def preview_schedule(call: Call) -> Reply:
-    """GET /v1/schedules/{id}/preview."""
+    """GET /v1/schedules/{id}/preview: the next slots of a schedule.
+
+    Errors: `schedule_not_found`.
+    """
     asked = call.parameters(wire.PreviewQuery)
     return json(_coming(*await call.service.get(Schedules).coming(_named(call), asked.count)))
 
 
 async def preview(call: Call) -> Reply:
-    """POST /v1/schedules:preview."""
+    """POST /v1/schedules:preview: when something would fire.
+
+    Errors: `invalid_schedule`.
+    """
     return json(_coming(*call.service.get(Schedules).preview(call.asked(wire.PreviewSchedule))))
 
 

@@ -51,7 +51,10 @@ def file_out(file: StoredFile) -> wire.FileOut:
 
 
 async def upload(call: Call) -> Reply:
-    """POST /v1/files: the body is the file, whatever its type."""
+    """POST /v1/files: the body is the file, whatever its type.
+
+    Errors: `payload_too_large`, `unsupported_media_type`, `storage_full`, `draining`.
+    """
     call.refuse_if_draining()
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("compressed bodies are not read")
@@ -63,23 +66,32 @@ async def upload(call: Call) -> Reply:
 
 
 async def list_files(call: Call) -> Reply:
-    """GET /v1/files."""
+    """GET /v1/files: list the newest files."""
     return json(wire.FileList(data=[file_out(file) for file in await call.service.get(Files).list()]))
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/files/{file}."""
+    """GET /v1/files/{file}: look at a file.
+
+    Errors: `file_not_found`.
+    """
     return json(file_out(await call.service.get(Files).get(call.arguments["file"])))
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/files/{file}."""
+    """DELETE /v1/files/{file}: remove a file.
+
+    Errors: `file_not_found`.
+    """
     await call.service.get(Files).delete(call.arguments["file"])
     return NO_CONTENT
 
 
 async def content(call: Call) -> Reply | None:
-    """GET /v1/files/{file}/content: to be saved and not shown, since anyone may have written it."""
+    """GET /v1/files/{file}/content: to be saved and not shown, since anyone may have written it.
+
+    Errors: `file_not_found`.
+    """
     file = await call.service.get(Files).get(call.arguments["file"])
     headers = [
         *ALWAYS,
@@ -99,7 +111,11 @@ async def content(call: Call) -> Reply | None:
 
 
 async def begin_import(call: Call) -> Reply:
-    """POST /v1/tables/{table}:import."""
+    """POST /v1/tables/{table}:import: import an uploaded file, as a run.
+
+    Errors: `table_not_found`, `unknown_task`, `task_inactive`, `idempotency_key_reused`, `storage_full`,
+    `overloaded`, `draining`, `file_not_found`.
+    """
     asked = call.asked(wire.ImportFile)
     table = await call.service.get(Tables).get(call.arguments["table"])
     await call.service.get(Files).get(asked.file)
@@ -107,7 +123,11 @@ async def begin_import(call: Call) -> Reply:
 
 
 async def begin_export(call: Call) -> Reply:
-    """POST /v1/tables/{table}:export."""
+    """POST /v1/tables/{table}:export: export records into a file, as a run.
+
+    Errors: `table_not_found`, `unknown_task`, `task_inactive`, `idempotency_key_reused`, `storage_full`,
+    `overloaded`, `draining`.
+    """
     asked = call.asked(wire.ExportTable)
     table = await call.service.get(Tables).get(call.arguments["table"])
     call.service.get(Records).condition(table, asked.filter)

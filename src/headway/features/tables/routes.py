@@ -127,54 +127,78 @@ def _table(table: Table, status: int = 200, *headers: tuple[bytes, bytes]) -> Re
 
 
 async def list_tables(call: Call) -> Reply:
-    """GET /v1/tables."""
+    """GET /v1/tables: list tables."""
     return json(wire.TableList(data=[table_out(table) for table in await call.service.get(Tables).list()]))
 
 
 async def create(call: Call) -> Reply:
-    """POST /v1/tables."""
+    """POST /v1/tables: make a table.
+
+    Errors: `conflict`, `idempotency_key_reused`, `external_refused`, `external_failed`.
+    """
     request = call.request_key()
     table = await call.service.get(Tables).create(call.asked(wire.CreateTable), request)
     return _table(table, 201, (b"location", f"/v1/tables/{table.id}".encode()), *_replayed(request))
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/tables/{table}."""
+    """GET /v1/tables/{table}: look at a table.
+
+    Errors: `table_not_found`.
+    """
     return _table(await call.service.get(Tables).get(call.arguments["table"]))
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/tables/{table}."""
+    """PATCH /v1/tables/{table}: rename or describe a table.
+
+    Errors: `table_not_found`, `conflict`, `version_mismatch`.
+    """
     spec = call.asked(wire.PatchTable)
     return _table(await call.service.get(Tables).patch(call.arguments["table"], spec, call.expected_version()))
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/tables/{table}."""
+    """DELETE /v1/tables/{table}: remove a table and its records.
+
+    Errors: `table_not_found`, `table_in_use`, `version_mismatch`.
+    """
     await call.service.get(Tables).delete(call.arguments["table"], call.expected_version())
     return NO_CONTENT
 
 
 async def refresh(call: Call) -> Reply:
-    """POST /v1/tables/{table}:refresh."""
+    """POST /v1/tables/{table}:refresh: read the fields of an external table again.
+
+    Errors: `table_not_found`, `table_in_use`, `version_mismatch`, `external_refused`, `external_failed`.
+    """
     return _table(await call.service.get(Tables).refresh(call.arguments["table"]))
 
 
 async def list_fields(call: Call) -> Reply:
-    """GET /v1/tables/{table}/fields."""
+    """GET /v1/tables/{table}/fields: list the fields of a table.
+
+    Errors: `table_not_found`.
+    """
     table = await call.service.get(Tables).get(call.arguments["table"])
     return json(wire.FieldList(data=[field_out(field) for field in table.fields]), 200, etag(table.version))
 
 
 async def add_field(call: Call) -> Reply:
-    """POST /v1/tables/{table}/fields."""
+    """POST /v1/tables/{table}/fields: add a field.
+
+    Errors: `table_not_found`, `table_in_use`, `version_mismatch`.
+    """
     spec = call.asked(wire.FieldSpec)
     table, field = await call.service.get(Tables).add_field(call.arguments["table"], spec, call.expected_version())
     return json(field_out(field), 201, etag(table.version))
 
 
 async def patch_field(call: Call) -> Reply:
-    """PATCH /v1/tables/{table}/fields/{field}."""
+    """PATCH /v1/tables/{table}/fields/{field}: change a field, if its records fit.
+
+    Errors: `table_not_found`, `field_not_found`, `table_in_use`, `version_mismatch`.
+    """
     spec, names = call.asked(wire.PatchField), call.arguments
     if spec != wire.PatchField(name=spec.name, default=spec.default, on_delete=spec.on_delete):
         call.check("convert records", "see records")
@@ -185,7 +209,10 @@ async def patch_field(call: Call) -> Reply:
 
 
 async def delete_field(call: Call) -> Reply:
-    """DELETE /v1/tables/{table}/fields/{field}."""
+    """DELETE /v1/tables/{table}/fields/{field}: remove a field.
+
+    Errors: `table_not_found`, `field_not_found`, `table_in_use`, `version_mismatch`.
+    """
     await call.service.get(Tables).delete_field(
         call.arguments["table"], call.arguments["field"], call.expected_version()
     )
@@ -196,7 +223,11 @@ async def delete_field(call: Call) -> Reply:
 
 
 async def list_records(call: Call) -> Reply:
-    """GET /v1/tables/{table}/records."""
+    """GET /v1/tables/{table}/records: list records, oldest first.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `invalid_input`,
+    `query_too_costly`.
+    """
     asked = call.parameters(ListRecords)
     try:
         given = _decode(asked.filter) if asked.filter else None
@@ -209,7 +240,10 @@ async def list_records(call: Call) -> Reply:
 
 
 async def query(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:query."""
+    """POST /v1/tables/{table}/records:query: list records, with the filter in the body.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `query_too_costly`.
+    """
     return await _page(call, call.asked(wire.QueryRecords))
 
 
@@ -242,19 +276,29 @@ def _opened(call: Call, token: str, mark: str) -> str:
 
 
 async def count(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:count."""
+    """POST /v1/tables/{table}/records:count: count records.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `query_too_costly`.
+    """
     table = await call.service.get(Tables).get(call.arguments["table"])
     condition = call.service.get(Records).condition(table, call.asked(wire.CountRecords).filter)
     return json(wire.RecordCount(count=await call.service.get(Records).count(table, condition)))
 
 
 async def get_record(call: Call) -> Reply:
-    """GET /v1/tables/{table}/records/{record}."""
+    """GET /v1/tables/{table}/records/{record}: look at a record.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`.
+    """
     return _one(*await call.service.get(Records).get(call.arguments["table"], call.arguments["record"]))
 
 
 async def insert(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records."""
+    """POST /v1/tables/{table}/records: add a record.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `idempotency_key_reused`, `invalid_record`,
+    `storage_full`, `overloaded`.
+    """
     request = call.request_key()
     given: Sequence[dict[str, Any]] = [call.asked(wire.NewRecord).values]
     batch = await call.service.get(Records).insert(call.arguments["table"], given, request)
@@ -264,14 +308,22 @@ async def insert(call: Call) -> Reply:
 
 
 async def insert_batch(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:batch."""
+    """POST /v1/tables/{table}/records:batch: add up to 1,000 records, or none.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `idempotency_key_reused`, `invalid_record`,
+    `storage_full`, `overloaded`.
+    """
     request = call.request_key()
     given = call.asked(wire.NewRecords).records
     return _batch(await call.service.get(Records).insert(call.arguments["table"], given, request), request, 201)
 
 
 async def patch_record(call: Call) -> Reply:
-    """PATCH /v1/tables/{table}/records/{record}."""
+    """PATCH /v1/tables/{table}/records/{record}: change a record.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `idempotency_key_reused`, `invalid_record`,
+    `storage_full`, `overloaded`, `record_not_found`, `version_mismatch`.
+    """
     request = call.request_key()
     asked = call.asked(wire.PatchRecord)
     change = wire.RecordPatch(id=call.arguments["record"], values=asked.values, version=call.expected_version())
@@ -282,14 +334,22 @@ async def patch_record(call: Call) -> Reply:
 
 
 async def update_batch(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:update."""
+    """POST /v1/tables/{table}/records:update: change up to 1,000 records, or none.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `idempotency_key_reused`, `invalid_record`,
+    `storage_full`, `overloaded`, `record_not_found`, `version_mismatch`.
+    """
     request = call.request_key()
     asked = call.asked(wire.PatchRecords)
     return _batch(await call.service.get(Records).update(call.arguments["table"], asked.records, request), request)
 
 
 async def upsert(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:upsert."""
+    """POST /v1/tables/{table}/records:upsert: change records by a unique field, or add them.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `idempotency_key_reused`, `invalid_record`,
+    `storage_full`, `overloaded`.
+    """
     request = call.request_key()
     asked = call.asked(wire.UpsertRecords)
     return _batch(
@@ -298,13 +358,21 @@ async def upsert(call: Call) -> Reply:
 
 
 async def delete_record(call: Call) -> Reply:
-    """DELETE /v1/tables/{table}/records/{record}."""
+    """DELETE /v1/tables/{table}/records/{record}: delete a record.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`, `record_in_use`,
+    `conflict`, `version_mismatch`.
+    """
     await call.service.get(Records).delete(call.arguments["table"], [call.arguments["record"]], call.expected_version())
     return NO_CONTENT
 
 
 async def delete_batch(call: Call) -> Reply:
-    """POST /v1/tables/{table}/records:delete."""
+    """POST /v1/tables/{table}/records:delete: delete up to 1,000 records, or none.
+
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`, `record_in_use`,
+    `conflict`, `idempotency_key_reused`.
+    """
     request = call.request_key()
     ids = call.asked(wire.DeleteRecords).ids
     deleted = await call.service.get(Records).delete(call.arguments["table"], ids, request=request)
