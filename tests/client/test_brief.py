@@ -10,15 +10,15 @@ from headway.client.sync.client import Client
 from headway.errors import Forbidden
 from headway.protocol.runs import BatchOut, RunOut
 from headway.protocol.tables import RecordOut, RecordsOut
-from headway.web.brief import SHOWN
+from headway.web.brief import FORMS
 
 BRIEF = {"brief": True, "id": "r1", "state": "succeeded", "final": True, "version": 3, "active": True, "paused": False,
          "url": "/v1/runs/r1", "name": "backup", "updated_at": "2026-11-22T01:00:00.000Z"}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHOWN if kind not in (BatchOut, RecordsOut)])
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind not in (BatchOut, RecordsOut)])
 def test_each_noun_that_is_answered_in_brief_is_read_with_blanks(kind):
-    said = {name: {**BRIEF, "state": "active"}[name] for name in SHOWN[kind].brief.__struct_fields__ if name in BRIEF}
+    said = {name: {**BRIEF, "state": "active"}[name] for name in FORMS[kind].brief.__struct_fields__ if name in BRIEF}
     read = whole(json.dumps(said).encode(), kind)
     assert isinstance(read, kind)
     assert read.brief is True
@@ -41,7 +41,7 @@ def test_what_does_not_say_that_it_is_in_brief_is_not_filled_up(said):
 
 
 def test_who_may_only_start_runs_gets_a_handle_and_no_result():
-    said = {name: BRIEF[name] for name in SHOWN[RunOut].brief.__struct_fields__ if name in BRIEF}
+    said = {name: BRIEF[name] for name in FORMS[RunOut].brief.__struct_fields__ if name in BRIEF}
     with serving(lambda _: Answer(202, said)) as fake, Client(fake.url) as client:
         run = client.runs.start("backup")
         assert (run.id, run.state, run.final, run.run.brief, run.labels, run.error) == (
