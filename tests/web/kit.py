@@ -13,8 +13,8 @@ import msgspec
 
 from headway.clock import ManualClock
 from headway.config import Settings
-from headway.features.access.access import Access
 from headway.errors import MethodNotAllowed, RouteNotFound, Unavailable
+from headway.features.access.access import Access
 from headway.ids import Signer
 from headway.protocol import workers as wire
 from headway.runs.service import Service

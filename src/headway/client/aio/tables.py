@@ -116,7 +116,8 @@ class AsyncTables:
     ) -> AsyncIterator[RecordOut]:
         """Iterate over the matching records, in order of creation or of an indexed field; `where` is a filter.
 
-        Raises `table_not_found`, `external_refused`, `external_failed`, `bad_cursor` or `query_too_costly`.
+        Raises `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `query_too_costly` or
+        `damaged`.
         """
         token = ""
         while True:
@@ -139,7 +140,8 @@ class AsyncTables:
         """Return one page of matching records.
 
         Its `next_page_token` is the `page_token` of the next page; an empty one marks the end. Raises
-        `table_not_found`, `external_refused`, `external_failed`, `bad_cursor` or `query_too_costly`.
+        `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `query_too_costly` or
+        `damaged`.
         """
         body = {"filter": where, "order_by": order_by, "page_size": page_size, "page_token": page_token}
         return await self._caller.post(encoding.path("tables", table, "records", verb="query"), body, RecordList)

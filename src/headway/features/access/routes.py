@@ -46,7 +46,7 @@ def _users(call: Call) -> Users:
 
 
 async def whoami(call: Call) -> Reply:
-    """GET /v1/whoami."""
+    """GET /v1/whoami: as whom the server knows you."""
     who = call.principal
     rates = call.rates
     organisation = _organisations(call).of(who.organisation)
@@ -109,7 +109,10 @@ def _issued(call: Call, issued: IssuedKey, status: int) -> Reply:
 
 
 async def create_key(call: Call) -> Reply:
-    """POST /v1/keys."""
+    """POST /v1/keys: make a key; its text is shown once.
+
+    Errors: `organisation_not_found`, `conflict`, `idempotency_key_reused`.
+    """
     asked = call.asked(wire.CreateKey)
     keys = _keys_of(call, asked.organisation)
     return _issued(call, await keys.create(asked, call.principal, call.origin(), call.request_key()), 201)
@@ -126,31 +129,43 @@ def _keys_of(call: Call, public_id: str | None) -> Keys:
 
 
 async def list_keys(call: Call) -> Reply:
-    """GET /v1/keys."""
+    """GET /v1/keys: list keys."""
     return json(wire.KeyList(data=[key_out(call, entry) for entry in _keys(call).list()]))
 
 
 async def get_key(call: Call) -> Reply:
-    """GET /v1/keys/{key}."""
+    """GET /v1/keys/{key}: look at a key.
+
+    Errors: `key_not_found`.
+    """
     return json(key_out(call, _keys(call).get(call.arguments["key"])))
 
 
 async def patch_key(call: Call) -> Reply:
-    """PATCH /v1/keys/{key}."""
+    """PATCH /v1/keys/{key}: change a key's name, scopes or limits.
+
+    Errors: `key_not_found`.
+    """
     asked = call.asked(wire.PatchKey)
     entry = await _keys(call).patch(call.arguments["key"], asked, call.principal, call.origin())
     return json(key_out(call, entry))
 
 
 async def rotate_key(call: Call) -> Reply:
-    """POST /v1/keys/{key}:rotate."""
+    """POST /v1/keys/{key}:rotate: give a key a new secret; it is shown once.
+
+    Errors: `key_not_found`, `conflict`, `idempotency_key_reused`.
+    """
     overlap = call.asked(wire.RotateKey).overlap
     issued = await _keys(call).rotate(call.arguments["key"], overlap, call.principal, call.origin(), call.request_key())
     return _issued(call, issued, 200)
 
 
 async def revoke_key(call: Call) -> Reply:
-    """POST /v1/keys/{key}:revoke."""
+    """POST /v1/keys/{key}:revoke: end a key, and what it has open.
+
+    Errors: `key_not_found`.
+    """
     return json(key_out(call, await _keys(call).revoke(call.arguments["key"], call.principal, call.origin())))
 
 
@@ -172,24 +187,33 @@ def user_out(call: Call, user: User) -> wire.UserOut:
 
 
 async def create_user(call: Call) -> Reply:
-    """POST /v1/users."""
+    """POST /v1/users: make a user.
+
+    Errors: `conflict`, `idempotency_key_reused`.
+    """
     user = await _users(call).create(call.asked(wire.CreateUser), call.origin(), call.request_key())
     shown = user_out(call, user)
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 async def list_users(call: Call) -> Reply:
-    """GET /v1/users."""
+    """GET /v1/users: list users."""
     return json(wire.UserList(data=[user_out(call, user) for user in _users(call).list()]))
 
 
 async def get_user(call: Call) -> Reply:
-    """GET /v1/users/{id}."""
+    """GET /v1/users/{id}: look at a user.
+
+    Errors: `user_not_found`.
+    """
     return json(user_out(call, _users(call).get(call.arguments["id"])))
 
 
 async def patch_user(call: Call) -> Reply:
-    """PATCH /v1/users/{id}."""
+    """PATCH /v1/users/{id}: change a user, or disable all of their keys.
+
+    Errors: `user_not_found`.
+    """
     asked = call.asked(wire.PatchUser)
     return json(user_out(call, await _users(call).patch(call.arguments["id"], asked, call.origin())))
 
@@ -213,7 +237,10 @@ def organisation_out(call: Call, organisation: Organisation) -> wire.Organisatio
 
 
 async def create_organisation(call: Call) -> Reply:
-    """POST /v1/organisations."""
+    """POST /v1/organisations: make an organisation.
+
+    Errors: `conflict`, `idempotency_key_reused`.
+    """
     asked = call.asked(wire.CreateOrganisation)
     made = await _organisations(call).create(asked, call.origin(), call.request_key())
     shown = organisation_out(call, made)
@@ -221,18 +248,24 @@ async def create_organisation(call: Call) -> Reply:
 
 
 async def list_organisations(call: Call) -> Reply:
-    """GET /v1/organisations."""
+    """GET /v1/organisations: list organisations."""
     found = _organisations(call).list()
     return json(wire.OrganisationList(data=[organisation_out(call, one) for one in found]))
 
 
 async def get_organisation(call: Call) -> Reply:
-    """GET /v1/organisations/{id}."""
+    """GET /v1/organisations/{id}: look at an organisation.
+
+    Errors: `organisation_not_found`.
+    """
     return json(organisation_out(call, _organisations(call).get(call.arguments["id"])))
 
 
 async def patch_organisation(call: Call) -> Reply:
-    """PATCH /v1/organisations/{id}."""
+    """PATCH /v1/organisations/{id}: change an organisation, or disable all of its keys.
+
+    Errors: `organisation_not_found`, `conflict`.
+    """
     asked = call.asked(wire.PatchOrganisation)
     return json(organisation_out(call, await _organisations(call).patch(call.arguments["id"], asked, call.origin())))
 
@@ -241,7 +274,7 @@ async def patch_organisation(call: Call) -> Reply:
 
 
 async def list_audit_events(call: Call) -> Reply:
-    """GET /v1/audit-events."""
+    """GET /v1/audit-events: who did what."""
     asked = call.parameters(wire.AuditQuery)
     who = call.principal
     whose = 0 if may(who, "organisation:admin") else who.organisation

@@ -119,7 +119,10 @@ def _check(call: Call, actions: Iterable[wire.AnyAction | Action]) -> None:
 
 
 async def create(call: Call) -> Reply:
-    """POST /v1/record-tasks."""
+    """POST /v1/record-tasks: make a task without code, over the records of a table.
+
+    Errors: `invalid_input`, `table_not_found`, `target_refused`, `conflict`.
+    """
     asked = call.asked(wire.CreateRecordTask)
     _check(call, asked.actions)
     record_task = await call.service.get(RecordTasks).create(asked)
@@ -128,7 +131,7 @@ async def create(call: Call) -> Reply:
 
 
 async def list_record_tasks(call: Call) -> Reply:
-    """GET /v1/record-tasks."""
+    """GET /v1/record-tasks: list record tasks."""
     tables = await _tables(call)
     return json(
         wire.RecordTaskList(
@@ -138,13 +141,20 @@ async def list_record_tasks(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/record-tasks/{name}."""
+    """GET /v1/record-tasks/{name}: look at a record task.
+
+    Errors: `record_task_not_found`.
+    """
     record_task = await call.service.get(RecordTasks).get(call.name())
     return json(_shown(call, record_task, await _tables(call)), 200, etag(record_task.version))
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/record-tasks/{name}."""
+    """PATCH /v1/record-tasks/{name}: change a record task.
+
+    Errors: `record_task_not_found`, `invalid_input`, `table_not_found`, `target_refused`, `conflict`,
+    `version_mismatch`.
+    """
     asked, version = call.asked(wire.PatchRecordTask), call.expected_version()
     if asked.actions is not UNSET:
         _check(call, asked.actions)
@@ -157,13 +167,19 @@ async def patch(call: Call) -> Reply:
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/record-tasks/{name}."""
+    """DELETE /v1/record-tasks/{name}: remove a record task.
+
+    Errors: `record_task_not_found`, `version_mismatch`.
+    """
     await call.service.get(RecordTasks).delete(call.name(), call.expected_version())
     return NO_CONTENT
 
 
 async def errors(call: Call) -> Reply:
-    """GET /v1/runs/{id}/record-errors."""
+    """GET /v1/runs/{id}/record-errors: which records failed in a run, and why.
+
+    Errors: `run_not_found`, `run_purged`.
+    """
     asked = call.parameters(ListRecordErrors)
     found, more = await call.service.get(RecordTasks).errors(call.run_id(), asked.after, asked.page_size)
     data = [
@@ -180,7 +196,10 @@ async def errors(call: Call) -> Reply:
 
 
 async def run_failed(call: Call) -> Reply:
-    """POST /v1/runs/{id}:run-failed-records."""
+    """POST /v1/runs/{id}:run-failed-records: run the records again that failed, alone.
+
+    Errors: `run_not_found`, `run_purged`, `record_task_not_found`, `invalid_state`, `conflict`.
+    """
     with GATE.permit(call):
         started = await call.service.get(RecordTasks).run_failed(call.run_id(), call.request_key())
     return accepted(started)
@@ -199,17 +218,23 @@ def _server(settings: MailServerSettings) -> wire.MailServerOut:
 
 
 async def mail_server(call: Call) -> Reply:
-    """GET /v1/mail-server."""
+    """GET /v1/mail-server: where mails are handed over.
+
+    Errors: `not_found`.
+    """
     return json(_server(await call.service.get(MailServers).get()))
 
 
 async def set_mail_server(call: Call) -> Reply:
-    """PUT /v1/mail-server."""
+    """PUT /v1/mail-server: say where mails are handed over.
+
+    Errors: `invalid_input`, `target_refused`.
+    """
     return json(_server(await call.service.get(MailServers).set(call.asked(wire.MailServerIn))))
 
 
 async def forget_mail_server(call: Call) -> Reply:
-    """DELETE /v1/mail-server."""
+    """DELETE /v1/mail-server: forget the mail server."""
     await call.service.get(MailServers).forget()
     return NO_CONTENT
 

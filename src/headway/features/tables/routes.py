@@ -242,7 +242,7 @@ async def list_records(call: Call) -> Reply:
 async def query(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:query: list records, with the filter in the body.
 
-    Errors: `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `query_too_costly`.
+    Errors: `table_not_found`, `external_refused`, `external_failed`, `bad_cursor`, `query_too_costly`, `damaged`.
     """
     return await _page(call, call.asked(wire.QueryRecords))
 
@@ -416,7 +416,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/tables/{table}/records:batch", insert_batch, "record:write", "Add up to 1,000 records, or none.",
           takes=wire.NewRecords, gives=wire.RecordsOut, status=201, problems=_BATCH, headers=_KEYED),
     route("POST", "/v1/tables/{table}/records:query", query, "record:read", "List records, with the filter in the body.", gives_way=True,
-          takes=wire.QueryRecords, gives=wire.RecordList, problems=(*_TABLE, *_FAR, "bad_cursor", "query_too_costly")),
+          takes=wire.QueryRecords, gives=wire.RecordList, problems=(*_TABLE, *_FAR, "bad_cursor", "query_too_costly", "damaged")),
     route("POST", "/v1/tables/{table}/records:count", count, "record:read", "Count records.",
           takes=wire.CountRecords, optional=True, gives=wire.RecordCount, problems=(*_TABLE, *_FAR, "query_too_costly")),
     route("POST", "/v1/tables/{table}/records:update", update_batch, "record:write", "Change up to 1,000 records, or none.",
