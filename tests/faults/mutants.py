@@ -71,9 +71,15 @@ MUTANTS = (
     Mutant(
         "import-keeps-where-it-will-stand", "Imports.chunk",
         "return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))",
-        "from headway.store.command import FunctionCommand\n"
-        "await self._store.write(FunctionCommand(lambda uow: save_checkpoint(uow, run, checkpoint.rows + 1, "
-        "replace(checkpoint, at=checkpoint.at + found[-1].end, rows=checkpoint.rows + len(found)), 1, file.bytes, '0 rows'), run_ids=[run.id]))\n"
+        "import asyncio\n"
+        "from headway.store.command import Command\n"
+        "class Early(Command):\n"
+        "    run_ids = [run.id]\n"
+        "    def apply(self, uow):\n"
+        "        save_checkpoint(uow, run, checkpoint.rows + 1, "
+        "replace(checkpoint, at=checkpoint.at + found[-1].end, rows=checkpoint.rows + len(found)), 1, file.bytes, '0 rows')\n"
+        "await self._store.write(Early())\n"
+        "await asyncio.sleep(0.2)\n"  # so that a kill falls in between
         "return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
