@@ -205,7 +205,7 @@ async def _with_store(
     service = Service(store, Signer(secret), settings, features=FEATURES)
     await service.leases.restore()
     await service.servers.join()
-    if refusal := await _lock_the_door(service, endpoint.first_key, notices):
+    if refusal := await _load_access(service, endpoint.first_key, notices):
         if supervisor is not None:
             await supervisor.stop(0)
         await store.close()
@@ -293,7 +293,7 @@ async def _let_go(service: Service) -> None:
     await service.store.close()
 
 
-async def _lock_the_door(service: Service, first_key: KeyText | None, notices: Notices) -> str:
+async def _load_access(service: Service, first_key: KeyText | None, notices: Notices) -> str:
     """Load the keys and make the first one, before requests are answered; return why there can be no server, or nothing."""
     await service.part(Access).load()
     try:

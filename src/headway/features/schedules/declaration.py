@@ -1,4 +1,4 @@
-"""Schedules that code declares: what a worker says of them when it registers, and what becomes of that.
+"""Schedules that code declares: reading them from a worker's registration, and making, changing and pausing them.
 
 Each is bound to a task that the same worker declares, so that being a worker is enough to say when one's own tasks run.
 """

@@ -1,4 +1,4 @@
-"""Starts what schedules say, when they say it."""
+"""Scheduler loop: decides slots at their time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headway.notify.events import CommitEvent, MessagesMissed, PeersChecked
 from headway.runs.service import Service
 
 HELD_MS: Final = 250
-"""Before a look at slots that another server is just deciding about."""
+"""Milliseconds until the next look at due slots that another server is deciding."""
 
 
 class SchedulerLoop:
-    """Decides about slots that are due. Any number of servers may do so at once: a slot is decided by one of them."""
+    """Decides due slots. Any number of servers may do so at once: a slot is decided by one of them."""
 
     name = "scheduler"
     wakes_on: tuple[type[CommitEvent], ...] = (SlotDue, PeersChecked, MessagesMissed)
@@ -25,7 +25,7 @@ class SchedulerLoop:
         self._read = ScheduleReader(service.store.read)
 
     async def tick(self) -> int | None:
-        """Decide about everything that is due; return how long until the next slot, if there is one."""
+        """Decide all due slots; return the milliseconds until the next slot, or None without one."""
         while True:
             next_at = await self._read.next_slot_at()
             if next_at is None:

@@ -26,7 +26,7 @@ from headway.web.reply import NO_CONTENT, Reply, json
 from headway.web.route import Route, route
 
 _PURPOSE: Final = "schedules"
-"""What tokens of these lists are for; the list's filters are in it, so that they are good for no other."""
+"""Purpose of the page tokens, which are valid for one list and its filters."""
 
 
 # -- how they are shown --------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def schedule_out(schedule: Schedule) -> wire.ScheduleOut:
 
 
 def slot_out(slot: PastSlot) -> wire.SlotOut:
-    """Show what became of a slot."""
+    """Show a decided slot."""
     return wire.SlotOut(
         slot=to_text(slot.nominal),
         until=to_text_or_none(slot.until),

@@ -244,18 +244,18 @@ _OUTCOMES: Final = {
     Action.MISSED: Outcome.MISSED,
 }
 FILLED: Final = "backfilled"
-"""Why a slot ran that somebody has asked for afterwards."""
+"""`why` of a slot that a back-fill ran."""
 
 
 def add_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
-    """Keep slots that were decided, and announce them."""
+    """Insert decided slots, and announce them."""
     kept.add_slots(uow, slots)
     if slots:
         uow.emit(SlotsDecided(tuple(slots)))
 
 
 def with_next(schedule: Schedule) -> Schedule:
-    """Return the schedule with its next slot: counted from the last one that was decided, never from now."""
+    """Return the schedule with its next slot, counted from the last decided slot and never from now."""
     return replace(schedule, next_at=None if schedule.paused else timetable(schedule).next_after(schedule.last_slot))
 
 

@@ -1,7 +1,7 @@
-"""Schedules: make, look, change, pause, trigger, back-fill, remove.
+"""Schedules: making, reading, changing, pausing, triggering, back-filling and removing them.
 
-Who changes a schedule decides first about the slots that have come, by what it has said until then: a change is about
-slots to come, and none falls between the two.
+A change first decides the slots that have passed, by the schedule as it was: so it concerns later slots only, and no slot
+is lost between the two.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CreateSchedule(Creation):
     grows = True
 
     def apply(self, uow: UnitOfWork) -> str:
-        """Insert it; raise ScheduleExists."""
+        """Insert the schedule; raise ScheduleExists."""
         _check_free(uow, self.schedule.organisation, self.schedule.name)
         kept.insert(uow, self.schedule)
         return self.schedule.id
@@ -83,7 +83,7 @@ class ChangeSchedule(Repeatable[Schedule]):
     change: Callable[[UnitOfWork, Schedule], Schedule]
 
     def apply(self, uow: UnitOfWork) -> Schedule:
-        """Change it, after deciding about the slots that have come; raise ScheduleNotFound or VersionMismatch."""
+        """Decide the slots that have passed, then change the schedule; raise ScheduleNotFound or VersionMismatch."""
         before = _load(uow, self.organisation, self.named, self.version)
         after = self.change(uow, before)
         return after if after == before else self.scheduler.change(uow, before, after)
@@ -106,7 +106,7 @@ class DeleteSchedule(Command[None]):
     version: int | None
 
     def apply(self, uow: UnitOfWork) -> None:
-        """Remove it; raise ScheduleNotFound or VersionMismatch."""
+        """Remove the schedule; raise ScheduleNotFound or VersionMismatch."""
         kept.delete(uow, _load(uow, self.organisation, self.named, self.version))
 
 
@@ -122,7 +122,7 @@ class TriggerSchedule(Repeatable[Run]):
     grows = True
 
     def apply(self, uow: UnitOfWork) -> Run:
-        """Start it; raise ScheduleBusy where the overlap policy makes no run."""
+        """Start the run; raise ScheduleNotFound, ScheduleBusy if the overlap policy allows no run, or an error of the start."""
         how, schedule = self.how, _load(uow, self.organisation, self.named, None)
         if how.overlap is not None:
             schedule = replace(schedule, overlap=Overlap(how.overlap))
@@ -266,12 +266,12 @@ class Schedules:
         return found
 
     async def page(self, task: str | None, after: str, size: int) -> tuple[list[Schedule], str]:
-        """Return schedules in the order of names, of a task or of all, and after which name to go on ("": the end)."""
+        """Return a page of schedules by name, of a task or of all, and the name after which the next page starts ("": the end)."""
         found = await self._read.page(self._organisation, task, after, size + 1)
         return found[:size], found[size - 1].name if len(found) > size else ""
 
     async def soonest(self, tasks: Iterable[str]) -> dict[str, Schedule]:
-        """Return of each of these tasks that has schedules the one whose slot comes first, in one statement for all.
+        """Return, by task, the schedule with the earliest next slot of each of these tasks, by one statement for all.
 
         Where no slot is to come, since all are paused or have ended, it is the first by name.
         """
@@ -281,13 +281,16 @@ class Schedules:
     async def slots(
         self, named: str, outcome: str | None, before: int | None, size: int
     ) -> tuple[list[PastSlot], int | None]:
-        """Return what became of a schedule's slots, the newest first, and before which to go on (None: the end)."""
+        """Return a page of decided slots, newest first, and the slot before which the next page starts (None: the end).
+
+        Raises ScheduleNotFound.
+        """
         schedule = await self.get(named)
         found = await self._read.slots(schedule.id, outcome, kept.NEWEST if before is None else before, size + 1)
         return found[:size], found[size - 1].nominal if len(found) > size else None
 
     async def coming(self, named: str, count: int) -> tuple[Schedule, list[Slot]]:
-        """Return the next slots of a schedule, also of one that is paused."""
+        """Return a schedule, paused or not, and its next slots; raise ScheduleNotFound."""
         schedule = await self.get(named)
         return schedule, preview(schedule, max(schedule.last_slot, self._store.clock.now_ms()), count)
 
@@ -324,7 +327,11 @@ class Schedules:
     async def patch(
         self, named: str, patch: wire.PatchSchedule, version: int | None, request: RequestKey | None = None
     ) -> Schedule:
-        """Change what a schedule says; raise InvalidSchedule or InvalidInput, VersionMismatch, or ScheduleExists."""
+        """Change fields of a schedule.
+
+        Raises ScheduleNotFound, InvalidSchedule or InvalidInput (with the field), UnknownTask, VersionMismatch,
+        ScheduleExists for a name in use, and IdempotencyKeyReused.
+        """
         changes = said(patch, self._settings)
         if "task" in changes:
             await self._store.know(self._namespace, (str(changes["task"]),))
@@ -339,11 +346,14 @@ class Schedules:
         return await self._change(named, patched, request, version)
 
     async def pause(self, named: str, request: RequestKey | None = None) -> Schedule:
-        """Let no slot come until it is resumed. Runs that are there go on."""
+        """Pause a schedule: slots pass without runs until it is resumed. Existing runs go on. Raises ScheduleNotFound."""
         return await self._change(named, lambda _, schedule: replace(schedule, paused=True), request)
 
     async def resume(self, named: str, how: wire.ResumeSchedule, request: RequestKey | None = None) -> Schedule:
-        """Let slots come again. What becomes of those that passed meanwhile is what its catch-up says, or `how`."""
+        """Resume a schedule. Slots that passed meanwhile are decided by its catch-up policy, or by that of `how`.
+
+        Raises ScheduleNotFound, and InvalidSchedule if its zone is unknown here.
+        """
 
         def resumed(uow: UnitOfWork, schedule: Schedule) -> Schedule:
             if not schedule.paused:
@@ -362,13 +372,13 @@ class Schedules:
         return await self._change(named, resumed, request)
 
     async def delete(self, named: str, version: int | None = None) -> None:
-        """Remove a schedule. Its runs go on; what became of its slots is forgotten with retention."""
+        """Remove a schedule; its runs go on, and its slots are removed by retention. Raises ScheduleNotFound or VersionMismatch."""
         await self._store.write(DeleteSchedule(self._organisation, named, version))
 
     # -- runs by hand ------------------------------------------------------------------------------------------------
 
     async def trigger(self, named: str, how: wire.TriggerSchedule, request: RequestKey | None = None) -> Run:
-        """Start a run of the schedule now, beside its slots; also of one that is paused or has ended.
+        """Start a run of the schedule now, beside its slots; the schedule may be paused or over.
 
         Overlap holds as for a slot; raises ScheduleBusy where that makes no run, and what a start raises.
         """
@@ -417,7 +427,7 @@ def _remainders(uow: UnitOfWork, schedule: Schedule, known: dict[int, PastSlot],
 
 
 def sentence(schedule: Schedule) -> str:
-    """Return when a schedule fires, for people; also of one that cannot be kept to here."""
+    """Return a sentence about the times of a schedule, or its occurrence if its zone is unknown here."""
     try:
         return explain(schedule)
     except HeadwayError:

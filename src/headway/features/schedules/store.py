@@ -1,7 +1,7 @@
-"""What the store keeps of schedules and of what became of their slots: between nouns and rows, within a unit or a read.
+"""Statements of schedules and slots, within a transaction or a read.
 
-A schedule is decided about by whoever has its row: the scheduler, and those who change or trigger it. On PostgreSQL that
-row is locked until the transaction is over, so two servers never decide about the same slot.
+The scheduler, changes and triggers decide about a schedule with its row in hand. On PostgreSQL the row is locked until the
+end of the transaction, so two servers never decide the same slot.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ BEHIND_TEXT: Final = msgspec.json.encode([BEHIND]).decode()
 """`blocked_on` of a run that waits for earlier ones of its schedule."""
 DAMAGED: Final = "what it says was damaged on the server's disk: say it anew"
 NEWEST: Final = 1 << 62
-"""After every slot."""
+"""Time after every slot."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
 
 def make_schedule(row: Row) -> Schedule:
-    """Return the schedule of a row with all columns; one that was damaged on disk has a `problem` instead of times."""
+    """Return the schedule of a row with all columns; if it was damaged on disk, with a `problem` instead of times."""
     columns = dict(zip(_COLUMNS, row, strict=True))
     columns |= {name: bool(columns[name]) for name in ("paused", "declared")}
     try:
@@ -91,14 +91,14 @@ def lock_declared(uow: UnitOfWork, organisation: int, tasks: list[str]) -> list[
 
 
 def insert(uow: UnitOfWork, schedule: Schedule) -> None:
-    """Keep a new schedule; its name must be free."""
+    """Insert a new schedule; its name must be free."""
     uow.changes += 1
     uow.database.run("insert_schedule", **_binds(schedule))
     _announce(uow, schedule)
 
 
 def save(uow: UnitOfWork, schedule: Schedule, before: Schedule) -> None:
-    """Keep a schedule as somebody has changed it."""
+    """Save a changed schedule."""
     uow.changes += 1
     uow.database.must(
         1, "save_schedule", **_without(_binds(schedule), "organisation", "created_at"), was=before.version
@@ -112,7 +112,7 @@ def _announce(uow: UnitOfWork, schedule: Schedule) -> None:
 
 
 def delete(uow: UnitOfWork, schedule: Schedule) -> None:
-    """Forget a schedule; its slots go with retention."""
+    """Delete a schedule; its slots are removed by retention."""
     uow.changes += 1
     uow.database.must(1, "delete_schedule", id=schedule.id, was=schedule.version)
 
@@ -124,7 +124,7 @@ def find_due(uow: UnitOfWork, limit: int) -> list[Schedule]:
 
 
 def advance(uow: UnitOfWork, passed: Iterable[tuple[Schedule, Schedule]]) -> None:
-    """Keep how far schedules have come: (before, after), of slots that were decided."""
+    """Save the last decided slots of schedules, given as (before, after)."""
     rows = [(after.id, after.last_slot, after.next_at, before.last_slot) for before, after in passed]
     if rows:
         uow.changes += 1
@@ -139,27 +139,27 @@ def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def add_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
-    """Keep what became of slots that nobody has decided about before."""
+    """Insert decided slots."""
     if slots:
         uow.changes += 1
         uow.database.run("insert_slots", rows=as_rows(list(map(astuple, slots))))
 
 
 def fill_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
-    """Keep the runs that slots have got afterwards."""
+    """Save the runs that a back-fill gave to slots."""
     if slots:
         uow.changes += 1
         uow.database.must(len(slots), "fill_slots", rows=as_rows(list(map(astuple, slots))))
 
 
 def slots_within(uow: UnitOfWork, schedule_id: str, first: int, last: int) -> dict[int, PastSlot]:
-    """Return what is kept of the slots between two times, both included."""
+    """Return the stored slots between two times, both included, by time."""
     rows = uow.database.rows("slots_within", schedule_id=schedule_id, first=first, last=last)
     return {slot.nominal: slot for slot in map(make_slot, rows)}
 
 
 def count_unfinished(uow: UnitOfWork, schedule_ids: list[str]) -> dict[str, int]:
-    """Return how many runs of each schedule are not finished."""
+    """Return the number of unfinished runs of each schedule."""
     if not schedule_ids:
         return {}
     uow.flush()
@@ -167,7 +167,7 @@ def count_unfinished(uow: UnitOfWork, schedule_ids: list[str]) -> dict[str, int]
 
 
 def lock_unfinished(uow: UnitOfWork, schedule_id: str) -> int:
-    """Return how many runs of a schedule are not finished; none of them ends before this transaction."""
+    """Return the number of unfinished runs of a schedule, and keep them from ending before this transaction does."""
     uow.flush()
     return len(uow.database.rows("lock_unfinished", schedule_id=schedule_id))
 
@@ -178,7 +178,7 @@ def find_unfinished(uow: UnitOfWork, schedule_id: str, limit: int) -> list[Run]:
 
 
 def next_behind(uow: UnitOfWork, schedule_ids: Iterable[str]) -> list[Run]:
-    """Return the run whose turn it is, of each schedule of which only runs are unfinished that wait for others."""
+    """Return the next waiting run of each schedule without another run under way."""
     waiting = uow.find("find_next_behind", ids=as_rows(schedule_ids), behind=BEHIND_TEXT)
     if not waiting:
         return []
@@ -236,7 +236,7 @@ class ScheduleReader:
         return [make_schedule(row) for row in await self._reader.on(read)]
 
     async def soonest(self, organisation: int, tasks: list[str]) -> list[Schedule]:
-        """Return of each of these tasks the schedule whose slot comes first; or, if none is to come, the first by name."""
+        """Return the schedule with the earliest next slot of each of these tasks, or its first by name if no slot is to come."""
         ids = as_rows(tasks)
         rows = await self._reader.on(
             lambda database: database.rows("read_soonest_schedules", organisation=organisation, ids=ids)
@@ -244,7 +244,7 @@ class ScheduleReader:
         return [make_schedule(row) for row in rows]
 
     async def slots(self, schedule_id: str, outcome: str | None, before: int, limit: int) -> list[PastSlot]:
-        """Return what became of a schedule's slots, the newest first."""
+        """Return decided slots of a schedule, newest first."""
 
         def read(database: Database) -> list[Row]:
             if outcome is not None:
@@ -256,6 +256,6 @@ class ScheduleReader:
         return [make_slot(row) for row in await self._reader.on(read)]
 
     async def next_slot_at(self) -> int | None:
-        """Return when the next slot of all schedules comes; it may have passed."""
+        """Return the time of the next slot of all schedules, which may have passed."""
         found: int | None = (await self._reader.on(lambda database: database.rows("next_slot_at")))[0][0]
         return found

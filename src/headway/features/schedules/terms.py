@@ -1,4 +1,4 @@
-"""The terms of a schedule: from what is said on the wire to the noun, in one spelling, held to what can be kept to."""
+"""Terms of a schedule: conversion of requests into the schedule's fields, in canonical spelling, and their checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headway.runs.inputs import canonical
 _DURATIONS: Final = {
     "catch_up_window": "catch_up_window_ms", "late_after": "late_after_ms", "jitter": "jitter_ms",
 }  # fmt: skip
-"""Fields of the wire that are texts, and what they are inside."""
+"""Duration fields of requests, which are texts, with the names of their fields in milliseconds."""
 _INSIDE: Final = {inside: name for name, inside in _DURATIONS.items()}
 _TIMES: Final = ("starts_at", "ends_at")
 _WORDS: Final = {"overlap": Overlap, "catch_up": CatchUp}
@@ -29,7 +29,7 @@ _PLAIN: Final = (
 
 
 def said(spec: wire.ScheduleDeclaration | wire.PatchSchedule, settings: Settings) -> dict[str, object]:
-    """Return what a request says, as the noun has it; raise InvalidInput with the field's pointer."""
+    """Return the fields of the schedule that a request sets; raise InvalidInput with the field's pointer."""
     given = {name: value for name in spec.__struct_fields__ if (value := getattr(spec, name)) is not UNSET}
     changes: dict[str, object] = {name: given[name] for name in _PLAIN if name in given}
     for name, inside in _DURATIONS.items():
@@ -49,7 +49,7 @@ def said(spec: wire.ScheduleDeclaration | wire.PatchSchedule, settings: Settings
 
 
 def checked(schedule: Schedule) -> Schedule:
-    """Return the schedule in its one spelling, if it can be kept to; raise InvalidInput or InvalidSchedule."""
+    """Return the schedule in canonical spelling; raise InvalidInput, or InvalidSchedule for one without possible slots."""
     if canonical_id(schedule.name) is not None:
         raise invalid("/name", "it looks like an id: take another name")
     if SLOT_LABEL in schedule.labels:
@@ -61,12 +61,12 @@ def checked(schedule: Schedule) -> Schedule:
 
 
 def spelled(name: str) -> str:
-    """Return what a field of the noun is called on the wire: durations are texts there."""
+    """Return the name that requests use for a field: durations are texts there."""
     return _INSIDE.get(name, name)
 
 
 def as_on_the_wire(error: InvalidSchedule) -> InvalidSchedule:
-    """Return the refusal with fields named as requests do."""
+    """Return the error with its fields named as in requests."""
     errors = [part | {"pointer": part["pointer"].removesuffix("_ms")} for part in error.errors]
     detail = error.detail
     for name, inside in _DURATIONS.items():
