@@ -155,7 +155,7 @@ def draw(count: int) -> None:
     """Draw rules and expressions as the tests do, and print those that differ; a library has three seconds for an answer."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from hypothesis import HealthCheck, Phase, given, seed, settings
-    from tests.kernel.calendars import expressions, rules, starts
+    from tests.features.schedules.calendars import expressions, rules, starts
 
     from headway.errors import InvalidSchedule
 

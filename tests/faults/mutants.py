@@ -1072,7 +1072,7 @@ MUTANTS = (
     Mutant(
         "turn-though-one-is-busy", "next_behind",
         "run.schedule_id not in busy", "busy is not None",
-        "tests/runs/test_schedules.py::test_the_next_has_its_turn_however_the_one_before_ends[sqlite-terminated while it waits]",
+        "tests/features/schedules/test_schedules.py::test_the_next_has_its_turn_however_the_one_before_ends[sqlite-terminated while it waits]",
     ),
     Mutant(
         "slots-not-left-to-others", "sql:find_due_schedules",

@@ -9,12 +9,12 @@ import sys
 from tests.mutation import Mutant, main
 
 GATE = "tests/web/test_gate.py::"
-KEYS = "tests/web/test_keys.py::"
+KEYS = "tests/features/access/test_keys.py::"
 SERVERS = "tests/servers/test_access.py::"
 WAYS = "tests/web/test_scopes.py::test_an_effect_takes_its_scopes_whatever_the_way_to_it"
 WALK = "tests/web/test_scopes.py::test_a_key_of_just_the_scopes_of_a_route_sees_and_does_nothing_beyond_them"
 BOUND = "tests/web/test_bound_workers.py::"
-LOG = "tests/store/test_access.py::"
+LOG = "tests/features/access/test_audit.py::"
 
 MUTANTS = (
     Mutant(
@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant(
         "operating-for-all", "may",
         "scope in OPERATING and principal.organisation != FIRST", "False",
-        "tests/kernel/test_access.py::test_what_is_about_the_whole_server_is_for_the_first_organisation",
+        "tests/features/access/test_rules.py::test_what_is_about_the_whole_server_is_for_the_first_organisation",
     ),
     Mutant(
         "keys-that-may-more", "Keys.create",
@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "chain-without-the-line-before", "chained",
         "[before, *fields]", "fields",
-        "tests/kernel/test_access.py::test_a_line_that_was_forged_with_its_hash_does_not_fit_the_next",
+        "tests/features/access/test_rules.py::test_a_line_that_was_forged_with_its_hash_does_not_fit_the_next",
     ),
     Mutant(
         "flood-on-the-disk", "Audit.flush",

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import get_args
 
 import pytest
+from tests.features.schedules.schedules import HOUR, MINUTE, SECOND, create, made, ran, runs_of, slots
 from tests.harness import START, declare, in_memory, key
-from tests.runs.schedules import HOUR, MINUTE, SECOND, create, made, ran, runs_of, slots
 
 from headway.errors import (
     IdempotencyKeyReused,

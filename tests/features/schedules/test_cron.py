@@ -7,8 +7,8 @@ from zoneinfo import available_timezones
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.kernel.calendars import CHANGES, around, expressions, found, milliseconds
-from tests.kernel.wall_clock import cron, slots, walk
+from tests.features.schedules.calendars import CHANGES, around, expressions, found, milliseconds
+from tests.features.schedules.wall_clock import cron, slots, walk
 
 from headway.features.schedules.model import Schedule
 from headway.features.schedules.rules.occurrence import timetable

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.kernel.calendars import CHANGES, around, found, milliseconds, rules, starts
-from tests.kernel.wall_clock import rrule, slots
+from tests.features.schedules.calendars import CHANGES, around, found, milliseconds, rules, starts
+from tests.features.schedules.wall_clock import rrule, slots
 
 from headway.errors import InvalidSchedule
 from headway.features.schedules.model import Schedule

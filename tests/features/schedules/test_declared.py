@@ -5,8 +5,8 @@ import json
 
 import msgspec
 import pytest
+from tests.features.schedules.schedules import HOUR, MINUTE, create, ran, runs_of, slots
 from tests.harness import START, declare
-from tests.runs.schedules import HOUR, MINUTE, create, ran, runs_of, slots
 
 from headway.errors import InvalidInput, InvalidSchedule, ScheduleNotFound
 from headway.features.schedules.rules.declaring import GONE
