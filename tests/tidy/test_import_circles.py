@@ -6,9 +6,6 @@ from tools.shape import ROOT, package_circles
 CIRCLES = package_circles(ROOT)
 
 
-UNTIL_ALL_FEATURES_PLUG_IN = {"runs"}
-
-
-@pytest.mark.parametrize("package", sorted(CIRCLES.keys() - UNTIL_ALL_FEATURES_PLUG_IN))
+@pytest.mark.parametrize("package", CIRCLES)
 def test_the_modules_of_a_package_import_each_other_in_no_circle(package):
     assert [] == CIRCLES[package]

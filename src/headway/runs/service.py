@@ -10,19 +10,24 @@ import msgspec
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.kernel.namespace import Namespace
 from headway.notify.events import ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
+from headway.runs.cursors import Cursors
+from headway.runs.history import History
 from headway.runs.hooks import Hook, table
 from headway.runs.leases import Leases
 from headway.runs.reactions import HOOKS
 from headway.runs.registration import DeclarationReader, Registrar
 from headway.runs.reporting import ReportProcessor
+from headway.runs.runs import Runs
 from headway.runs.schemas import Schemas
 from headway.runs.servers import Servers
-from headway.runs.services import OrganisationServices
 from headway.runs.sessions import Sessions
 from headway.runs.starting import RunFactory
+from headway.runs.tasks import Queues, Tasks
+from headway.runs.workers import Workers
 from headway.store.counters import Lane
 from headway.store.store import Store
 from headway.vault import Vault, as_secrets
@@ -121,3 +126,44 @@ class Service:
 
     def _close_lane(self, lane: Lane, at_ms: int) -> None:
         self.closed_lanes[lane] = at_ms
+
+
+class OrganisationServices:
+    """Objects of one organisation, made by `Service.of`: `services.runs.start(…)`, `services.queues.pause(…)`.
+
+    A surface holds the services of its caller and nothing else, so that it cannot reach another organisation by mistake. An
+    object of another organisation is answered like one that does not exist. Arguments and results have the organisation's own
+    names; stored names are qualified (`kernel.namespace`).
+    """
+
+    def __init__(self, service: Service, organisation: int) -> None:
+        self._service = service
+        self._nouns: dict[type, Any] = {}
+        self.namespace = namespace = Namespace(organisation)
+        self.organisation = organisation
+        store = service.store
+        self.cursors = Cursors(service.signer.within(namespace.qualify("")))
+
+        self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, namespace)
+        self.tasks = Tasks(store, namespace)
+        self.queues = Queues(store, namespace)
+        self.workers = Workers(
+            store, service.sessions, service.leases, service.registrar, service.reports, service.settings, namespace
+        )
+        self.history = History(store, self.runs, service.sessions, service.leases, namespace)
+        self._organisations = store.definitions.organisations
+
+    @property
+    def zone(self) -> str:
+        """Name of the organisation's time zone."""
+        return self._organisations[self.organisation].zone
+
+    def get(self, kind: type[T]) -> T:
+        """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""
+        found = self._nouns.get(kind)
+        if found is None:
+            make = self._service.noun_makers.get(kind)
+            if make is None:
+                raise LookupError(f"no feature of this service has {kind.__name__}")
+            found = self._nouns[kind] = make(self._service, self.organisation)
+        return cast(T, found)

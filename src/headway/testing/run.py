@@ -21,7 +21,7 @@ from headway.protocol.runs import (
     Terminate,
     WaitingOut,
 )
-from headway.runs.services import OrganisationServices
+from headway.runs.service import OrganisationServices
 from headway.web import present
 
 T = TypeVar("T")

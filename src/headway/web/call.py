@@ -15,7 +15,7 @@ from headway.kernel.permissions import NEEDS, Effect, lacking, may, of_start
 from headway.protocol.runs import StartRun
 from headway.runs.idempotency import RequestKey, request_key
 from headway.runs.runs import StartResult
-from headway.runs.services import OrganisationServices
+from headway.runs.service import OrganisationServices
 from headway.web.access_control import Caller
 from headway.web.context import ServerContext
 from headway.web.disconnect import CancelOnDisconnect, Receive

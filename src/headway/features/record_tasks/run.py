@@ -37,7 +37,7 @@ from headway.kernel.run import Run
 from headway.protocol.record_tasks import RunOver
 from headway.protocol.tables import BATCH_MAX, RecordPatch
 from headway.runs.checkpoints import last_checkpoint
-from headway.runs.services import OrganisationServices
+from headway.runs.service import OrganisationServices
 from headway.store.store import Store
 
 
