@@ -41,7 +41,7 @@ def test_a_run_whose_task_has_no_limits_speaks_of_none():
 
 
 def test_a_silent_worker_is_told_with_when_others_get_its_runs():
-    silent = msgspec.structs.replace(WORK, standing=WorkerHealth(NOW - 9_000, NOW + 6_000))
+    silent = msgspec.structs.replace(WORK, health=WorkerHealth(NOW - 9_000, NOW + 6_000))
     (cause,) = [cause for cause in running(run(), TASK, silent, NOW) if cause.code == "heard"]
     assert cause.message == (
         "its worker was last heard from 9.0 s ago; if it stays silent, others get its runs at 2027-01-15 08:00:06 UTC"
@@ -50,7 +50,7 @@ def test_a_silent_worker_is_told_with_when_others_get_its_runs():
 
 
 def test_where_another_server_hears_the_worker_no_sign_of_life_is_made_up():
-    elsewhere = msgspec.structs.replace(WORK, standing=None)
+    elsewhere = msgspec.structs.replace(WORK, health=None)
     assert "heard by another server" in said(running(run(), TASK, elsewhere, NOW))["heard"]
 
 
@@ -68,7 +68,7 @@ def test_a_blocked_loop_is_told_with_who_blocks_it_and_where(by, text):
     )
     if by == "nobody":
         blocked = LoopBlock(NOW - 12_000, "", "", "", "")
-    held = msgspec.structs.replace(WORK, standing=WorkerHealth(NOW, NOW + 15_000, blocked))
+    held = msgspec.structs.replace(WORK, health=WorkerHealth(NOW, NOW + 15_000, blocked))
     (cause,) = [cause for cause in running(going, TASK, held, NOW) if cause.code == "loop_blocked"]
     assert cause.message == (
         f"the event loop of its worker has been blocked for 12 s {text}: no async task goes on there until then"
