@@ -40,7 +40,7 @@ ALL_LANES: Final[Lane] = ("", "")
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a feature that the service needs; `features.feature.Feature` adds loops, routes and checks."""
+    """The part of a feature that the service needs; `headway.feature.Feature` adds loops, routes and checks."""
 
     name: str
     hooks: tuple[Hook, ...] = ()
