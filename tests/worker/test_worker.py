@@ -493,7 +493,7 @@ def test_a_function_that_ignores_its_end_costs_the_worker_but_the_others_may_fin
     assert works.link.outcomes == {}, "it runs, and nobody is told that it does not"
     finish.set()
     assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
-    assert [type(works.link.outcomes[name]) for name in ("other", "third")] == [SucceededReport, SucceededReport]
+    assert [type(works.link.outcome(name)) for name in ("other", "third")] == [SucceededReport, SucceededReport]
     assert works.join() == 75
     free.set()
 
@@ -515,7 +515,7 @@ def test_a_function_that_blocks_the_loop_for_good_does_not_keep_threads_from_fin
     assert works.link.drained.wait(10)
     finish.set()
     assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
-    assert isinstance(works.link.outcomes["other"], SucceededReport)
+    assert isinstance(works.link.outcome("other"), SucceededReport)
     assert works.left.get(timeout=10) == 75
     free.set()
 
