@@ -35,7 +35,7 @@ NOT_OBJECTS = [b"[]", b'"a"', b"1", b"null", b"true", b"1e999"]
 
 
 def target(route):
-    things = {"table": "things", "field": "Name", "record": NOBODY, "file": NOBODY}
+    things = {"table": "things", "field": "Name", "record": NOBODY, "file": NOBODY, "schedule": NOBODY}
     return route.path.format(id=NOBODY, key="abcdef0123", name="backup", token="t", **things)
 
 
@@ -120,6 +120,8 @@ async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route
     async with serving() as server:
         run_id = await server.start(task="backup")
         things = await server.things(BODIES["POST /v1/tables"]) if "{table}" in route.path else {}
+        if "{schedule}" in route.path:
+            things["schedule"] = (await server.post("/v1/schedules", BODIES["POST /v1/schedules"])).json["id"]
         path = route.path.format(id=run_id, key="abcdef0123", name="backup", token="t", **things)
         for name in {*example, "input", "labels", "reports"}:
             for what, value in HOSTILE.items():

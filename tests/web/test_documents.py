@@ -184,9 +184,10 @@ async def test_every_example_works(name, serving):
         if path == "/v1/runs/{id}" and method == "PATCH":
             run_id = await server.start()
         identity = server.worker if "workers" in path else run_id
-        if path.startswith("/v1/schedules/"):
+        schedule = ""
+        if "{schedule}" in path:
             made = {"name": "s", "task": "backup", "occurrence": "Daily"}
-            identity = (await server.post("/v1/schedules", made)).json["id"]
+            schedule = (await server.post("/v1/schedules", made)).json["id"]
         example = json.loads(text)
         if "record-tasks" in path:
             await invoices(
@@ -212,7 +213,7 @@ async def test_every_example_works(name, serving):
             json.dumps(example).replace(NOBODY, things.get("file" if path.endswith(":import") else "record", NOBODY))
         )
         names = {"id": identity, "name": NAMED.get(path.split("/")[2], "backup"), "token": token, "key": key_id}
-        target = path.format(**names, **things)
+        target = path.format(**names, **things, schedule=schedule)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
         documented = written("native")["paths"][path][method.lower()]["responses"]

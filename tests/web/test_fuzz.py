@@ -69,8 +69,9 @@ def map_path_parameters(context, path_parameters):
         if "name" in path_parameters:
             path_parameters["name"] = "backup" if "task" in path else "default"
         if canonical_id(str(path_parameters.get("id", ""))):
-            noun = {"workers": WORKER, "schedules": SCHEDULE}.get(path.split("/")[2])
-            path_parameters["id"] = noun or next(IDS)
+            path_parameters["id"] = WORKER if path.startswith("/v1/workers") else next(IDS)
+        if "schedule" in path_parameters:
+            path_parameters["schedule"] = SCHEDULE
     return path_parameters
 
 

@@ -30,7 +30,7 @@ def target(route):
         token="t.t",
         code="forbidden",
         key="abcdef0123",
-        **dict.fromkeys(("table", "field", "record", "file", "document"), "x"),
+        **dict.fromkeys(("schedule", "table", "field", "record", "file", "document"), "x"),
     )
 
 
@@ -227,7 +227,7 @@ async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
             if (
                 name in OWN_WORLD
                 or not rows
-                or not any(part in name for part in ("{id}", "{key}", "{table}", "{file}"))
+                or not any(part in name for part in ("{id}", "{schedule}", "{key}", "{table}", "{file}"))
             ):
                 continue
             for one, another in zip(rows(theirs), rows(absent), strict=True):

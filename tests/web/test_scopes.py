@@ -101,14 +101,14 @@ MORE = {
     "POST /v1/schedules": lambda of: [
         ("/v1/schedules", {"name": f"of {task}", "task": task, "occurrence": "Daily"}, {}) for task in (NAME, *OF_BUILT_IN)
     ],
-    "PATCH /v1/schedules/{id}": lambda of: [
+    "PATCH /v1/schedules/{schedule}": lambda of: [
         (f"/v1/schedules/{of.schedule}", {"input": {"x": 1}}, {}), (f"/v1/schedules/{of.schedule}", {}, {}),
         (f"/v1/schedules/{of.schedule}", {"task": "headway.bulk"}, {}),
     ],
-    "POST /v1/schedules/{id}:pause": lambda of: [(f"/v1/schedules/{of.schedule}:pause", {}, {})],
-    "POST /v1/schedules/{id}:resume": lambda of: [(f"/v1/schedules/{of.bulk_schedule}:resume", {"catch_up": "all"}, {})],
-    "POST /v1/schedules/{id}:trigger": lambda of: [(f"/v1/schedules/{of.bulk_schedule}:trigger", {}, {})],
-    "POST /v1/schedules/{id}:backfill": lambda of: [
+    "POST /v1/schedules/{schedule}:pause": lambda of: [(f"/v1/schedules/{of.schedule}:pause", {}, {})],
+    "POST /v1/schedules/{schedule}:resume": lambda of: [(f"/v1/schedules/{of.bulk_schedule}:resume", {"catch_up": "all"}, {})],
+    "POST /v1/schedules/{schedule}:trigger": lambda of: [(f"/v1/schedules/{of.bulk_schedule}:trigger", {}, {})],
+    "POST /v1/schedules/{schedule}:backfill": lambda of: [
         (f"/v1/schedules/{schedule}:backfill", {"from": of.days_ago, "to": of.now, "dry_run": dry}, {})
         for schedule in (of.schedule, of.bulk_schedule) for dry in (True, False)
     ],

@@ -82,7 +82,7 @@ class CreateSchedule(ScheduleDeclaration, frozen=True, kw_only=True):
 
 
 class PatchSchedule(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/schedules/{id}; absent members stay."""
+    """PATCH /v1/schedules/{schedule}; absent members stay."""
 
     name: Name | UnsetType = UNSET
     task: Name | UnsetType = UNSET
@@ -119,21 +119,21 @@ class PreviewSchedule(Strict, frozen=True, kw_only=True):
 
 
 class ResumeSchedule(Because, frozen=True, kw_only=True):
-    """POST /v1/schedules/{id}:resume."""
+    """POST /v1/schedules/{schedule}:resume."""
 
     catch_up: CatchUpName | None = None
     """Policy for the slots of the pause; default: the schedule's."""
 
 
 class TriggerSchedule(Because, frozen=True, kw_only=True):
-    """POST /v1/schedules/{id}:trigger: a run now, beside the slots."""
+    """POST /v1/schedules/{schedule}:trigger: a run now, beside the slots."""
 
     overlap: OverlapName | None = None
     """Policy while an earlier run is unfinished; default: the schedule's."""
 
 
 class BackfillSchedule(Strict, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
-    """POST /v1/schedules/{id}:backfill: runs for past slots without one."""
+    """POST /v1/schedules/{schedule}:backfill: runs for past slots without one."""
 
     first: Timestamp
     """Time of the earliest slot, inclusive."""
@@ -154,7 +154,7 @@ class ScheduleQuery(Strict, frozen=True, kw_only=True):
 
 
 class SlotQuery(Strict, frozen=True, kw_only=True):
-    """GET /v1/schedules/{id}/slots: newest first."""
+    """GET /v1/schedules/{schedule}/slots: newest first."""
 
     outcome: OutcomeName | None = None
     page_size: Annotated[int, Meta(ge=1)] = 50
@@ -162,7 +162,7 @@ class SlotQuery(Strict, frozen=True, kw_only=True):
 
 
 class PreviewQuery(Strict, frozen=True, kw_only=True):
-    """GET /v1/schedules/{id}/preview."""
+    """GET /v1/schedules/{schedule}/preview."""
 
     count: Annotated[int, Meta(ge=1, le=100)] = 10
 

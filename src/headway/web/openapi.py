@@ -28,6 +28,7 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "name": {"type": "string", "minLength": 1, "maxLength": 200},
     "token": {"type": "string", "minLength": 1},
     "code": {"type": "string", "minLength": 1},
+    "schedule": {"type": "string", "minLength": 1, "maxLength": 200},
     "table": {"type": "string", "minLength": 1, "maxLength": 100},
     "field": {"type": "string", "minLength": 1, "maxLength": 100},
     "record": {"type": "string", "minLength": 1, "maxLength": 1000},
@@ -35,8 +36,6 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "app": {"type": "string", "minLength": 1, "maxLength": 100},
     "document": {"type": "string", "pattern": "^[a-z]+\\.json$"},
 }
-_NAMED: Final = {"/v1/schedules/": "name"}
-"""Prefixes of paths whose `{id}` takes a name as well."""
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Idempotency-Key": (
         "Makes the request repeatable: the same key with the same body has the effect once.",
@@ -208,7 +207,7 @@ def codes_of(route: Route) -> tuple[str, ...]:
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[_NAMED.get(route.path[:14], name)]}
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
         for name in _IN_PATH.findall(route.path)
     ]
     for header in route.headers:

@@ -1,4 +1,4 @@
-"""Routes and handlers for schedules. `{id}` takes a schedule's name as well."""
+"""Routes and handlers for schedules. `{schedule}` takes a schedule's name as well."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _shown(schedule: Schedule) -> Reply:
 
 
 def _named(call: Call) -> str:
-    return call.arguments["id"]
+    return call.arguments["schedule"]
 
 
 # -- handlers ------------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ async def list_schedules(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/schedules/{id}: look at a schedule, by its id or its name.
+    """GET /v1/schedules/{schedule}: look at a schedule, by its id or its name.
 
     Errors: `schedule_not_found`.
     """
@@ -147,7 +147,7 @@ async def get(call: Call) -> Reply:
 
 
 async def patch(call: Call) -> Reply:
-    """PATCH /v1/schedules/{id}: change a schedule.
+    """PATCH /v1/schedules/{schedule}: change a schedule.
 
     Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
     `overloaded`, `schedule_exists`, `version_mismatch`.
@@ -166,7 +166,7 @@ async def _check_task(call: Call) -> None:
 
 
 async def delete(call: Call) -> Reply:
-    """DELETE /v1/schedules/{id}: remove a schedule; its runs go on.
+    """DELETE /v1/schedules/{schedule}: remove a schedule; its runs go on.
 
     Errors: `schedule_not_found`, `version_mismatch`.
     """
@@ -175,7 +175,7 @@ async def delete(call: Call) -> Reply:
 
 
 async def pause(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:pause: let no slot come.
+    """POST /v1/schedules/{schedule}:pause: let no slot come.
 
     Errors: `schedule_not_found`.
     """
@@ -183,7 +183,7 @@ async def pause(call: Call) -> Reply:
 
 
 async def resume(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:resume: let slots come again.
+    """POST /v1/schedules/{schedule}:resume: let slots come again.
 
     Errors: `schedule_not_found`, `invalid_schedule`.
     """
@@ -193,7 +193,7 @@ async def resume(call: Call) -> Reply:
 
 
 async def trigger(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:trigger: start a run now, beside the slots.
+    """POST /v1/schedules/{schedule}:trigger: start a run now, beside the slots.
 
     Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
     `overloaded`, `task_inactive`, `draining`, `schedule_busy`.
@@ -206,7 +206,7 @@ async def trigger(call: Call) -> Reply:
 
 
 async def backfill(call: Call) -> Reply:
-    """POST /v1/schedules/{id}:backfill: run slots that have passed without a run.
+    """POST /v1/schedules/{schedule}:backfill: run slots that have passed without a run.
 
     Errors: `schedule_not_found`, `unknown_task`, `invalid_schedule`, `idempotency_key_reused`, `storage_full`,
     `overloaded`, `task_inactive`, `draining`.
@@ -222,7 +222,7 @@ async def backfill(call: Call) -> Reply:
 
 
 async def slots(call: Call) -> Reply:
-    """GET /v1/schedules/{id}/slots: what became of slots, newest first.
+    """GET /v1/schedules/{schedule}/slots: what became of slots, newest first.
 
     Errors: `schedule_not_found`, `bad_cursor`.
     """
@@ -239,7 +239,7 @@ async def slots(call: Call) -> Reply:
 
 
 async def preview_schedule(call: Call) -> Reply:
-    """GET /v1/schedules/{id}/preview: the next slots of a schedule.
+    """GET /v1/schedules/{schedule}/preview: the next slots of a schedule.
 
     Errors: `schedule_not_found`.
     """
@@ -285,32 +285,32 @@ ROUTES: Final[tuple[Route, ...]] = (
           query=wire.ScheduleQuery, gives=wire.ScheduleList, problems=("bad_cursor",)),
     route("POST", "/v1/schedules:preview", preview, "schedule:read", "When something would fire.",
           takes=wire.PreviewSchedule, gives=wire.PreviewOut, problems=("invalid_schedule",)),
-    route("GET", "/v1/schedules/{id}", get, "schedule:read", "Look at a schedule, by its id or its name.",
+    route("GET", "/v1/schedules/{schedule}", get, "schedule:read", "Look at a schedule, by its id or its name.",
           gives=wire.ScheduleOut, problems=_KNOWN),
-    route("PATCH", "/v1/schedules/{id}", patch, "schedule:write", "Change a schedule.", does=_START,
+    route("PATCH", "/v1/schedules/{schedule}", patch, "schedule:write", "Change a schedule.", does=_START,
           takes=wire.PatchSchedule, gives=wire.ScheduleOut,
           problems=(*_KNOWN, *_SAID, "schedule_exists", "version_mismatch"),
           headers=("If-Match", *_KEYED),
           logged="schedule.patch"),
-    route("DELETE", "/v1/schedules/{id}", delete, "schedule:write", "Remove a schedule; its runs go on.",
+    route("DELETE", "/v1/schedules/{schedule}", delete, "schedule:write", "Remove a schedule; its runs go on.",
           status=204, problems=(*_KNOWN, "version_mismatch"), headers=("If-Match",),
           logged="schedule.delete"),
-    route("POST", "/v1/schedules/{id}:pause", pause, "schedule:write", "Let no slot come.",
+    route("POST", "/v1/schedules/{schedule}:pause", pause, "schedule:write", "Let no slot come.",
           takes=Because, optional=True, gives=wire.ScheduleOut, problems=_KNOWN, headers=_KEYED,
           logged="schedule.pause"),
-    route("POST", "/v1/schedules/{id}:resume", resume, "schedule:write", "Let slots come again.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:resume", resume, "schedule:write", "Let slots come again.", does=_START,
           takes=wire.ResumeSchedule, optional=True, gives=wire.ScheduleOut, problems=(*_KNOWN, "invalid_schedule"),
           headers=_KEYED,
           logged="schedule.resume"),
-    route("POST", "/v1/schedules/{id}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.", does=_START,
           takes=wire.TriggerSchedule, optional=True, gives=RunOut, status=202, problems=(*_STARTS, "schedule_busy"),
           headers=_KEYED,
           logged="schedule.trigger"),
-    route("POST", "/v1/schedules/{id}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.", does=_START,
           takes=wire.BackfillSchedule, gives=wire.BackfillOut, problems=_STARTS, headers=_KEYED,
           logged="schedule.backfill"),
-    route("GET", "/v1/schedules/{id}/slots", slots, "schedule:read", "What became of slots, newest first.",
+    route("GET", "/v1/schedules/{schedule}/slots", slots, "schedule:read", "What became of slots, newest first.",
           query=wire.SlotQuery, gives=wire.SlotList, problems=(*_KNOWN, "bad_cursor")),
-    route("GET", "/v1/schedules/{id}/preview", preview_schedule, "schedule:read", "The next slots of a schedule.",
+    route("GET", "/v1/schedules/{schedule}/preview", preview_schedule, "schedule:read", "The next slots of a schedule.",
           query=wire.PreviewQuery, gives=wire.PreviewOut, problems=_KNOWN),
 )  # fmt: skip
