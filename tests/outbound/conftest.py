@@ -1,10 +1,10 @@
-"""Real receivers: a mail server and a web server on loopback, which the policy is told to let through."""
+"""Real receivers on loopback, and certificates that the tests trust."""
 
 import ssl
 
 import pytest
 import trustme
-from tests.outbound.receivers import MailBox, Site
+from tests.outbound.fixtures import *
 from tests.running import *
 
 
@@ -27,19 +27,3 @@ def certified(authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return context
-
-
-@pytest.fixture
-async def site():
-    made = Site()
-    await made.begin()
-    yield made
-    await made.end()
-
-
-@pytest.fixture
-async def mailbox():
-    made = MailBox()
-    await made.begin()
-    yield made
-    await made.end()

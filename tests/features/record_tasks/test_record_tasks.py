@@ -10,7 +10,7 @@ import pytest
 from tests.features.record_tasks.harness import RecordTaskHarness, allow, update
 from tests.features.tables.tables import field, fill, table, values
 from tests.harness import declare
-from tests.outbound.receivers import MailBox, Raw, Site, leading_to
+from tests.outbound.receivers import Raw, leading_to
 
 from headway.errors import (
     Conflict,
@@ -48,22 +48,6 @@ def record_harness(harness, monkeypatch):
     monkeypatch.setattr(sending, "WAIT_S", (0.0, 0.0))
     allow(harness, EgressPolicy(["127.0.0.1"]))
     return RecordTaskHarness(harness)
-
-
-@pytest.fixture
-async def site():
-    made = Site()
-    await made.begin()
-    yield made
-    await made.end()
-
-
-@pytest.fixture
-async def mailbox():
-    made = MailBox()
-    await made.begin()
-    yield made
-    await made.end()
 
 
 def template(text):
