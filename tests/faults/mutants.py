@@ -435,8 +435,8 @@ MUTANTS = (
     ),
     Mutant(
         "records-patched-without-a-key", "patch_record",
-        "call.service.get(Records).update(call.arguments['table'], [change], request)",
-        "call.service.get(Records).update(call.arguments['table'], [change])",
+        "call.services.get(Records).update(call.arguments['table'], [change], request)",
+        "call.services.get(Records).update(call.arguments['table'], [change])",
         "tests/features/tables/test_routes.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(

@@ -184,8 +184,8 @@ MUTANTS = (
     ),
     Mutant(
         "triggers-a-bulk", "_check_task",
-        "call.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))",
-        "return\ncall.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))",
+        "call.check(*of_task((await call.services.get(Schedules).get(_named(call))).task))",
+        "return\ncall.check(*of_task((await call.services.get(Schedules).get(_named(call))).task))",
         WAYS,
     ),
     Mutant(

@@ -76,7 +76,7 @@ class Namespace:
                 return task
         return None
 
-    # -- nouns, as the organisation sees them --------------------------------------------------------------------------
+    # -- objects, as the organisation sees them --------------------------------------------------------------------------
 
     def run(self, run: Run) -> Run:
         """Return the run with the organisation's own names."""

@@ -51,7 +51,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     """After-commit events that servers relay to each other."""
     parts: Mapping[type, Callable[[Service], Any]] = {}
     """Class → function that makes its one object for all organisations: `service.part(Class)`."""
-    nouns: Mapping[type, Callable[[Service, int], Any]] = {}
+    services: Mapping[type, Callable[[Service, int], Any]] = {}
     """Class → function that makes its object for one organisation: `services.get(Class)`."""
     declarations: Callable[[Service], DeclarationReader] | None = None
     """Maker of the reader of declarations of the feature in registrations of workers."""
@@ -90,7 +90,7 @@ class Service:
         self.features = tuple(features)
         self._makers = {kind: make for each in features for kind, make in each.parts.items()}
         self._parts: dict[type, Any] = {}
-        self.noun_makers = {kind: make for each in features for kind, make in each.nouns.items()}
+        self.service_makers = {kind: make for each in features for kind, make in each.services.items()}
         """Class → function that makes its object for one organisation; used by `OrganisationServices.get`."""
         declarations = [each.declarations(self) for each in features if each.declarations is not None]
         self.leases = Leases(store, self.sessions, settings.lease_ms)
@@ -138,7 +138,7 @@ class OrganisationServices:
 
     def __init__(self, service: Service, organisation: int) -> None:
         self._service = service
-        self._nouns: dict[type, Any] = {}
+        self._services: dict[type, Any] = {}
         self.namespace = namespace = Namespace(organisation)
         self.organisation = organisation
         store = service.store
@@ -160,10 +160,10 @@ class OrganisationServices:
 
     def get(self, kind: type[T]) -> T:
         """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""
-        found = self._nouns.get(kind)
+        found = self._services.get(kind)
         if found is None:
-            make = self._service.noun_makers.get(kind)
+            make = self._service.service_makers.get(kind)
             if make is None:
                 raise LookupError(f"no feature of this service has {kind.__name__}")
-            found = self._nouns[kind] = make(self._service, self.organisation)
+            found = self._services[kind] = make(self._service, self.organisation)
         return cast(T, found)

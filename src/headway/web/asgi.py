@@ -185,8 +185,8 @@ class Api(ServerContext):
         if dialect.prepare is not None:
             dialect.prepare(call)
         self.authorizer.authorize(route, call)
-        call.service = self.service.of(call.principal.organisation)
-        organisation = call.service.organisation
+        call.services = self.service.of(call.principal.organisation)
+        organisation = call.services.organisation
         query_context = QueryContext(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
         QUERY_CONTEXT.set(query_context)
         if not route.logged:  # a logged change must not be cancelled between its effect and its line in the audit log

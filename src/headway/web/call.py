@@ -57,7 +57,7 @@ class Call:
     raw_body = b""
     raw_query = b""
 
-    service: OrganisationServices
+    services: OrganisationServices
     """Services of the caller's organisation; set after authorization."""
 
     def __init__(
@@ -226,7 +226,7 @@ class StartGate:
         Raises Draining, Forbidden, BadParameter (Idempotency-Key), and the errors of `Runs.start`.
         """
         with self.permit(call, *effects_of(spec)):
-            return await call.service.runs.start(spec, call.request_key(), run_type=self._run_type)
+            return await call.services.runs.start(spec, call.request_key(), run_type=self._run_type)
 
 
 def effects_of(spec: StartRun) -> tuple[Effect, ...]:

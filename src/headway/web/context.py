@@ -40,7 +40,7 @@ class ServerContext:
     def __init__(self, service: Service, checks: Mapping[str, Check]) -> None:
         """`checks` are the checks of readiness, by name."""
         self.service = service
-        """The whole service, of all organisations: for the server's own handlers; surfaces hold `call.service`."""
+        """The whole service, of all organisations: for the server's own handlers; surfaces hold `call.services`."""
         self.access = service.part(AccessControl)
         self.settings = service.settings
         self.clock = service.store.clock

@@ -32,9 +32,9 @@ async def of_run(call: Call) -> Reply | None:
     asked = call.parameters(RunEvents)
     if _streams(call):
         return await sse.run_events(call, call.run_id(), asked)
-    run = await call.service.runs.get(call.run_id())
+    run = await call.services.runs.get(call.run_id())
     after = _after(asked, run.seq)
-    found, more = await call.service.history.page(run.id, after, asked.page_size)
+    found, more = await call.services.history.page(run.id, after, asked.page_size)
     shown = [present.event_out(event) for event in found]
     return json(EventList(data=shown, next_after=shown[-1].seq if shown else after, has_more=more))
 
@@ -48,8 +48,8 @@ async def feed(call: Call) -> Reply | None:
     run_ids = tuple(_run_id(text) for text in asked.run_id)
     if _streams(call):
         return await sse.feed(call, run_ids, asked)
-    after = _after(asked, await call.service.history.last_position())
-    found, reached, more = await call.service.history.all_events(after, asked.page_size, run_ids)
+    after = _after(asked, await call.services.history.last_position())
+    found, reached, more = await call.services.history.all_events(after, asked.page_size, run_ids)
     return json(EventList(data=[present.event_out(event) for event in found], next_after=reached, has_more=more))
 
 

@@ -46,7 +46,7 @@ async def metrics(call: Call) -> Reply:
     from headway.web.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
 
     return Reply(
-        200, await exposition(call.server, call.service.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
+        200, await exposition(call.server, call.services.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
     )
 
 

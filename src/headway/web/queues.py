@@ -14,13 +14,13 @@ from headway.web.reply import Reply, json
 
 
 async def _shown(call: Call, queue: Queue) -> QueueOut:
-    queues = call.service.queues
+    queues = call.services.queues
     return present.queue_out(queue, queues.counts(queue.name), await queues.oldest(queue.name))
 
 
 async def list_queues(call: Call) -> Reply:
     """GET /v1/queues: all queues, with the number of their runs by state and the time of the oldest queued run."""
-    return json(QueueList(data=[await _shown(call, queue) for queue in call.service.queues.list()]))
+    return json(QueueList(data=[await _shown(call, queue) for queue in call.services.queues.list()]))
 
 
 async def get(call: Call) -> Reply:
@@ -28,7 +28,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `queue_not_found`.
     """
-    return json(await _shown(call, call.service.queues.get(call.name())))
+    return json(await _shown(call, call.services.queues.get(call.name())))
 
 
 async def patch(call: Call) -> Reply:
@@ -38,7 +38,7 @@ async def patch(call: Call) -> Reply:
         name = msgspec.convert(call.name(), Name)
     except msgspec.ValidationError as error:
         raise BadParameter(f"that cannot be the name of a queue: {error}", parameter="name") from None
-    return json(await _shown(call, await call.service.queues.limit(name, asked.concurrency)))
+    return json(await _shown(call, await call.services.queues.limit(name, asked.concurrency)))
 
 
 async def pause(call: Call) -> Reply:
@@ -46,7 +46,7 @@ async def pause(call: Call) -> Reply:
 
     Errors: `queue_not_found`.
     """
-    return json(await _shown(call, await call.service.queues.pause(call.name(), paused=True)))
+    return json(await _shown(call, await call.services.queues.pause(call.name(), paused=True)))
 
 
 async def resume(call: Call) -> Reply:
@@ -54,4 +54,4 @@ async def resume(call: Call) -> Reply:
 
     Errors: `queue_not_found`.
     """
-    return json(await _shown(call, await call.service.queues.pause(call.name(), paused=False)))
+    return json(await _shown(call, await call.services.queues.pause(call.name(), paused=False)))

@@ -88,9 +88,9 @@ async def _wait(call: Call, run: Run, wait_ms: int, *, final: bool, version: int
     if until(run) or wait_ms == 0 or call.server.draining:
         return run
     with call.cancel_on_disconnect() as wait:
-        return await call.service.runs.wait(run.id, wait_ms / 1000, until)
+        return await call.services.runs.wait(run.id, wait_ms / 1000, until)
     assert wait.over is not None
-    return await call.service.runs.get(run.id)
+    return await call.services.runs.get(run.id)
 
 
 def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
@@ -109,7 +109,7 @@ async def start_batch(call: Call) -> Reply:
     """
     asked = call.asked(wire.StartBatch)
     with GATE.permit(call, *{effect: None for spec in asked.runs for effect in effects_of(spec)}):
-        outcomes = await call.service.runs.start_batch(asked, call.request_key())
+        outcomes = await call.services.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, StartResult) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
     return json(wire.BatchOut(data=items), 200, *((REPLAYED,) if replayed else ()))
@@ -132,7 +132,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`.
     """
-    run = await call.service.runs.get(call.run_id())
+    run = await call.services.runs.get(call.run_id())
     headers = call.headers
     applied: tuple[tuple[bytes, bytes], ...] = ()
     known = headers.get(b"if-none-match")
@@ -147,7 +147,7 @@ async def get(call: Call) -> Reply:
         return Reply(304, b"", (etag(run.version), *applied))
     body = call.server.frames.run(run)
     if "children" in asked.expand:
-        children, _ = await call.service.runs.page(
+        children, _ = await call.services.runs.page(
             RunFilter(parent_id=run.id), Page(CHILDREN_MAX, None, newest_first=False)
         )
         body = body[:-1] + b',"children":' + encode([present.run_out(child) for child in children]) + b"}"
@@ -163,7 +163,7 @@ async def output(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`, `not_finished`.
     """
-    run = await call.service.runs.get(call.run_id())
+    run = await call.services.runs.get(call.run_id())
     wait_ms = call.preferred_wait_ms()
     if wait_ms is not None:
         run = await _wait(call, run, wait_ms, final=True)
@@ -198,7 +198,7 @@ async def query(call: Call) -> Reply:
 
 
 async def _page(call: Call, asked: wire.RunQuery, wanted: RunFilter) -> wire.RunList:
-    service = call.service
+    service = call.services
     found, after = await service.runs.page(wanted, page_of(asked, wanted, service.cursors))
     token = next_token(asked, service.cursors, after) if after else ""
     return wire.RunList(data=[present.run_out(run) for run in found], next_page_token=token, has_more=bool(after))
@@ -210,7 +210,7 @@ async def children(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `bad_cursor`.
     """
     asked = call.parameters(Children)
-    run = await call.service.runs.get(call.run_id())
+    run = await call.services.runs.get(call.run_id())
     whole = wire.RunQuery(
         parent_id=run.id, order_by="created_at asc", page_size=asked.page_size, page_token=asked.page_token
     )
@@ -226,7 +226,7 @@ async def count(call: Call) -> Reply:
     Errors: `query_too_costly`.
     """
     asked = call.parameters(CountRuns)
-    counts = await call.service.runs.count(in_query(asked), asked.group_by)
+    counts = await call.services.runs.count(in_query(asked), asked.group_by)
     return json(wire.CountOut(counts=counts, total=sum(counts.values())))
 
 
@@ -236,7 +236,7 @@ async def logs(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     asked = call.parameters(ListAfter)
-    found, more = await call.service.history.page(call.run_id(), asked.after, asked.page_size, "run.log")
+    found, more = await call.services.history.page(call.run_id(), asked.after, asked.page_size, "run.log")
     lines = [present.log_out(event) for event in found]
     return json(wire.LogList(data=lines, next_after=lines[-1].seq if lines else asked.after, has_more=more))
 
@@ -247,7 +247,7 @@ async def results(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     asked = call.parameters(ListAfter)
-    found, more = await call.service.history.results(call.run_id(), asked.after, asked.page_size)
+    found, more = await call.services.history.results(call.run_id(), asked.after, asked.page_size)
     shown = [present.result_out(result) for result in found]
     return json(wire.ResultList(data=shown, next_after=shown[-1].number if shown else asked.after, has_more=more))
 
@@ -257,7 +257,7 @@ async def attempts(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`.
     """
-    found = await call.service.history.attempts(call.run_id())
+    found = await call.services.history.attempts(call.run_id())
     return json(wire.AttemptList(data=[present.attempt_out(attempt) for attempt in found]))
 
 
@@ -269,7 +269,7 @@ async def waiting(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     named = call.may("see a worker")
-    return json(present.waiting_out(*await call.service.history.waiting(call.run_id(), named=named)))
+    return json(present.waiting_out(*await call.services.history.waiting(call.run_id(), named=named)))
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ async def patch(call: Call) -> Reply:
     """
     key = call.request_key()
     return _shown(
-        await call.service.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key
+        await call.services.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key
     )
 
 
@@ -299,7 +299,7 @@ async def delete(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `invalid_state`, `protected`, `version_mismatch`.
     """
     run_id, version = call.run_id(), call.expected_version()
-    await call.service.runs.delete(run_id, version)
+    await call.services.runs.delete(run_id, version)
     return NO_CONTENT
 
 
@@ -314,7 +314,7 @@ async def terminate(call: Call) -> Reply:
     key = call.request_key()
     asked = call.asked(wire.Terminate)
     asked = msgspec.structs.replace(asked, actor=call.actor(asked.actor))
-    return _shown(await call.service.runs.terminate(call.run_id(), asked, key), key)
+    return _shown(await call.services.runs.terminate(call.run_id(), asked, key), key)
 
 
 async def suspend(call: Call) -> Reply:
@@ -323,7 +323,7 @@ async def suspend(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `invalid_state`.
     """
     key = call.request_key()
-    return _shown(await call.service.runs.suspend(call.run_id(), _reason(call, "suspended"), key), key)
+    return _shown(await call.services.runs.suspend(call.run_id(), _reason(call, "suspended"), key), key)
 
 
 async def resume(call: Call) -> Reply:
@@ -332,7 +332,7 @@ async def resume(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `invalid_state`.
     """
     key = call.request_key()
-    return _shown(await call.service.runs.resume(call.run_id(), _reason(call, "resumed"), key), key)
+    return _shown(await call.services.runs.resume(call.run_id(), _reason(call, "resumed"), key), key)
 
 
 async def signal(call: Call) -> Reply:
@@ -341,7 +341,7 @@ async def signal(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `invalid_state`.
     """
     key = call.request_key()
-    return _shown(await call.service.runs.signal(call.run_id(), call.asked(wire.SignalRun), key), key)
+    return _shown(await call.services.runs.signal(call.run_id(), call.asked(wire.SignalRun), key), key)
 
 
 async def retry(call: Call) -> Reply:
@@ -355,7 +355,7 @@ async def retry(call: Call) -> Reply:
     key = call.request_key()
     asked = call.asked(wire.RetryRun)
     reason = Reason(code="retried", message=asked.reason, actor=call.actor(asked.actor))
-    run = await call.service.runs.retry(call.run_id(), reason, key, from_scratch=asked.from_scratch)
+    run = await call.services.runs.retry(call.run_id(), reason, key, from_scratch=asked.from_scratch)
     replayed = key is not None and key.replayed
     return accepted(StartResult(run, created=not replayed, replayed=replayed))
 
@@ -363,7 +363,7 @@ async def retry(call: Call) -> Reply:
 async def _check_repeat(call: Call) -> None:
     """Raise Forbidden for a run of a built-in task whose effects the caller could not have by a start of its own."""
     if not all(map(call.may, OF_BUILT_IN.values())):
-        call.check(*of_task((await call.service.runs.get(call.run_id())).task))
+        call.check(*of_task((await call.services.runs.get(call.run_id())).task))
 
 
 async def protect(call: Call) -> Reply:
@@ -372,7 +372,7 @@ async def protect(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     key = call.request_key()
-    return _shown(await call.service.runs.protect(call.run_id(), protected=True, request=key), key)
+    return _shown(await call.services.runs.protect(call.run_id(), protected=True, request=key), key)
 
 
 async def unprotect(call: Call) -> Reply:
@@ -381,7 +381,7 @@ async def unprotect(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     key = call.request_key()
-    return _shown(await call.service.runs.protect(call.run_id(), protected=False, request=key), key)
+    return _shown(await call.services.runs.protect(call.run_id(), protected=False, request=key), key)
 
 
 async def complete(call: Call) -> Reply:
@@ -391,7 +391,7 @@ async def complete(call: Call) -> Reply:
     `idempotency_key_reused`.
     """
     token, value = call.arguments["token"], call.asked(wire.CompleteToken).value
-    run = await call.service.runs.complete_token(token, value, call.request_key())
+    run = await call.services.runs.complete_token(token, value, call.request_key())
     return json(TokenCompletion(run_id=run.id, state=run.state))
 
 
@@ -422,8 +422,8 @@ async def bulk(call: Call) -> Reply:
         raise invalid("/from_scratch", "only a retry starts from scratch")
     if action.dry_run:
         call.check("count runs")
-        counts = await call.service.runs.count(wanted, None)
+        counts = await call.services.runs.count(wanted, None)
         return json(wire.BulkPreview(count=sum(counts.values()), action=action.action))
     call.refuse_if_draining()
     spec = wire.StartRun(task="headway.bulk", input=msgspec.Raw(encode(action)), name=f"bulk {action.action}")
-    return accepted(await call.service.runs.start(spec, call.request_key()))
+    return accepted(await call.services.runs.start(spec, call.request_key()))

@@ -102,7 +102,7 @@ class Stream:
 async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
     """Stream a run: a snapshot, the events after the client's last id, new events, and the end."""
     call.refuse_if_draining()
-    run = await call.service.runs.get(run_id)
+    run = await call.services.runs.get(run_id)
     known = _known(call, asked.after)
     if known is not None:
         if known > run.seq:
@@ -110,7 +110,7 @@ async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
         if run.state in FINAL and known == run.seq:
             return NO_CONTENT  # the standard's answer that ends reconnecting
     after = known if known is not None else None if asked.start == "now" else 0
-    source = call.service.history.watch(run_id, after, _never)
+    source = call.services.history.watch(run_id, after, _never)
     await Stream(call).follow(source, partial(_run_frame, call.server.frames, after))
     return None
 
@@ -159,12 +159,12 @@ def _end(run: Run) -> bytes:
 async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | None:
     """Stream the events of all runs, or of some."""
     call.refuse_if_draining()
-    last = await call.service.history.last_position()
+    last = await call.services.history.last_position()
     known = _known(call, asked.after)
     if known is not None and known > last:
         raise BadCursor(f"the feed ends at {last}; {known} has not been handed out", position=last)
     after = known if known is not None else 0 if asked.start == "start" else last
-    source = call.service.history.feed(after, run_ids, _never)
+    source = call.services.history.feed(after, run_ids, _never)
     first = b"id: %d\nevent: begin\ndata: {}\n\n" % after
     await Stream(call).follow(source, partial(_feed_frame, call.server.frames), first)
     return None
@@ -176,10 +176,10 @@ def _feed_frame(frames: Frames, event: Event | None) -> bytes:
 
 async def signals(call: Call, worker_id: str) -> Reply | None:
     """Stream signals to a worker: stops and drains. An open stream keeps the worker's session alive."""
-    await call.service.workers.get(worker_id)
+    await call.services.workers.get(worker_id)
     if call.method == "HEAD":
         return NO_CONTENT
-    await Stream(call, lasting=True).follow(call.service.workers.signals(worker_id), _signal_frame)
+    await Stream(call, lasting=True).follow(call.services.workers.signals(worker_id), _signal_frame)
     return None
 
 

@@ -13,12 +13,12 @@ from headway.web.reply import Reply, json
 
 
 def _shown(call: Call, task: Task) -> TaskOut:
-    return present.task_out(task, call.service.tasks.counts(task.name))
+    return present.task_out(task, call.services.tasks.counts(task.name))
 
 
 async def list_tasks(call: Call) -> Reply:
     """GET /v1/tasks: all tasks that the organisation may start, with the number of their runs by state."""
-    return json(TaskList(data=[_shown(call, task) for task in call.service.tasks.list()]))
+    return json(TaskList(data=[_shown(call, task) for task in call.services.tasks.list()]))
 
 
 async def get(call: Call) -> Reply:
@@ -26,7 +26,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `task_not_found`.
     """
-    return json(_shown(call, call.service.tasks.get(call.name())))
+    return json(_shown(call, call.services.tasks.get(call.name())))
 
 
 async def activate(call: Call) -> Reply:
@@ -34,7 +34,7 @@ async def activate(call: Call) -> Reply:
 
     Errors: `task_not_found`.
     """
-    return json(_shown(call, await call.service.tasks.activate(call.name(), active=True)))
+    return json(_shown(call, await call.services.tasks.activate(call.name(), active=True)))
 
 
 async def deactivate(call: Call) -> Reply:
@@ -42,7 +42,7 @@ async def deactivate(call: Call) -> Reply:
 
     Errors: `task_not_found`.
     """
-    return json(_shown(call, await call.service.tasks.activate(call.name(), active=False)))
+    return json(_shown(call, await call.services.tasks.activate(call.name(), active=False)))
 
 
 async def terminate(call: Call) -> Reply:
@@ -52,4 +52,4 @@ async def terminate(call: Call) -> Reply:
     """
     how = call.asked(TerminateTask)
     how = replace(how, actor=call.actor(how.actor))
-    return json(TerminationCount(asked=await call.service.tasks.terminate(call.name(), how)))
+    return json(TerminationCount(asked=await call.services.tasks.terminate(call.name(), how)))

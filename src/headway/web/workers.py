@@ -17,7 +17,7 @@ async def register(call: Call) -> Reply:
 
     A key that is bound to queues restricts the worker to them, and refuses other queues and their tasks with `forbidden`.
     """
-    workers = call.service.workers
+    workers = call.services.workers
     worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)), call.principal)
     shown = present.worker_out(worker, 0, call.server.settings.lease_ms)
     shown = replace(shown, notices=workers.notices_of(worker.id))
@@ -40,20 +40,20 @@ async def _check(call: Call, worker_id: str) -> None:
     mine = call.principal.queues
     if mine is None:
         return
-    queues = await call.service.workers.queues_of(worker_id)
+    queues = await call.services.workers.queues_of(worker_id)
     if not queues or not queues <= {*mine}:
         raise WorkerNotFound(f"no worker is registered as {worker_id}")
 
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
-    leases = await call.service.workers.leases(worker.id)
-    health = await call.service.workers.health(worker.id)
+    leases = await call.services.workers.leases(worker.id)
+    health = await call.services.workers.health(worker.id)
     return present.worker_out(worker, leases, call.server.settings.lease_ms, health)
 
 
 async def list_workers(call: Call) -> Reply:
     """GET /v1/workers: all workers, with the number of their leases and the time of the last heartbeat."""
-    return json(wire.WorkerList(data=[await _shown(call, worker) for worker in await call.service.workers.list()]))
+    return json(wire.WorkerList(data=[await _shown(call, worker) for worker in await call.services.workers.list()]))
 
 
 async def get(call: Call) -> Reply:
@@ -61,7 +61,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `worker_not_found`.
     """
-    return json(await _shown(call, await call.service.workers.get(call.arguments["id"])))
+    return json(await _shown(call, await call.services.workers.get(call.arguments["id"])))
 
 
 async def drain(call: Call) -> Reply:
@@ -70,7 +70,7 @@ async def drain(call: Call) -> Reply:
     Errors: `worker_not_found`.
     """
     await _check(call, call.arguments["id"])
-    return json(await _shown(call, await call.service.workers.drain(call.arguments["id"])))
+    return json(await _shown(call, await call.services.workers.drain(call.arguments["id"])))
 
 
 async def signals(call: Call) -> Reply | None:
@@ -90,9 +90,9 @@ async def claim(call: Call) -> Reply:
     asked: wire.ClaimRuns = call.body
     await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.server.draining:
-        return json(wire.Leases(leases=await call.service.workers.claim(asked)))
+        return json(wire.Leases(leases=await call.services.workers.claim(asked)))
     with call.cancel_on_disconnect():
-        return json(wire.Leases(leases=await call.service.workers.claim(asked)))
+        return json(wire.Leases(leases=await call.services.workers.claim(asked)))
     return json(wire.Leases(leases=[]))
 
 
@@ -103,7 +103,7 @@ async def report(call: Call) -> Reply:
     """
     asked: wire.ReportRuns = call.body
     await _check(call, asked.worker_id)
-    done = await call.service.workers.report(asked, call.principal)
+    done = await call.services.workers.report(asked, call.principal)
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
     if lost and len(lost) == len(asked.reports):
         raise LeaseLost(rejected=lost)

@@ -52,13 +52,13 @@ def count(uow, run, after, event):
 
 async def tallies(call):
     """GET /v1/toy/tallies."""
-    return json(Tallies(await call.service.get(Tally).all()))
+    return json(Tallies(await call.services.get(Tally).all()))
 
 
 TOY = Feature(
     name="toy",
     hooks=(Hook(name="toy", states=FINAL, concerns=lambda run: True, on_transition=count),),
-    nouns={Tally: lambda service, organisation: Tally(service.store)},
+    services={Tally: lambda service, organisation: Tally(service.store)},
     routes=(route("GET", "/v1/toy/tallies", tallies, "task:read", "Ended runs by task.", gives=Tallies),),
     loops=(ForgettingLoop,),
 )

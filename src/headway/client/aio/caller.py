@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class AsyncCaller:
-    """Servers and retry policy that all nouns of a client share."""
+    """Servers and retry policy that all parts of a client share."""
 
     def __init__(self, servers: Servers[AsyncTransport], *, retries: int, pace: AsyncPace) -> None:
         """`retries` counts the tries after the first; in each, every server is asked until one answers."""

@@ -85,7 +85,7 @@ class PollHandlers:
         run_id = canonical_id(text)
         if run_id is None:
             raise RunNotFound(f"{text[:80]!r} is not the id of a task")
-        run = await call.service.runs.get(run_id)
+        run = await call.services.runs.get(run_id)
         if call.principal is dialect.KEYLESS and run.run_type != RUN_TYPE:
             raise RunNotFound(f"there is no run {run_id}")
         return Reply(200, self._bodies.get(run) or self._bodies.put(run, await self._words(call, run)))
@@ -93,7 +93,7 @@ class PollHandlers:
     async def _words(self, call: Call, run: Run) -> bytes:
         partial = None
         if self._generation != "current" and run.started_at is not None and not run.final:
-            partial = await call.service.history.newest_result(run.id)
+            partial = await call.services.history.newest_result(run.id)
         return words.poll_answer(run, self._generation, partial.value if partial is not None else None)
 
 

@@ -29,7 +29,7 @@ _VALUES: Final = "/records/0/values/"
 
 async def list_tables(call: Call) -> Reply:
     """GET /api/v1/data-tables: list all data tables."""
-    found = await call.service.get(Tables).list()
+    found = await call.services.get(Tables).list()
     shown = [words.DataTable(id=table.id, name=table.name) for table in found]
     return json(words.DataTables(data_tables=shown, total_items=len(shown)))
 
@@ -39,7 +39,7 @@ async def list_fields(call: Call) -> Reply:
 
     Errors: `table_not_found`.
     """
-    table = await call.service.get(Tables).get(call.arguments["table"])
+    table = await call.services.get(Tables).get(call.arguments["table"])
     shown = [words.FieldItem(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
     return json(words.FieldList(fields=shown, total_items=len(shown)))
 
@@ -49,7 +49,7 @@ async def full_fields(call: Call) -> Reply:
 
     Errors: `table_not_found`.
     """
-    table = await call.service.get(Tables).get(call.arguments["table"])
+    table = await call.services.get(Tables).get(call.arguments["table"])
     shown = [
         words.FullFieldItem(
             slug=field.id,
@@ -75,14 +75,14 @@ async def list_records(call: Call) -> Reply:
 
     Errors: `table_not_found`, `invalid_input`.
     """
-    table = await call.service.get(Tables).get(call.arguments["table"])
+    table = await call.services.get(Tables).get(call.arguments["table"])
     asked = fields.query(call)
     limit, page = fields.number(asked, "limit", LIMIT, LIMIT_MAX), fields.number(asked, "page", 1, PAGE_MAX)
     condition = _condition(call, table, asked.get("filters"))
-    records = call.service.get(Records)
+    records = call.services.get(Records)
     found = await records.at(table, condition, (page - 1) * limit, limit)
     total = await records.count(table, condition)
-    shown = [_shown(table, record, call.service.zone) for record in found]
+    shown = [_shown(table, record, call.services.zone) for record in found]
     return json(
         words.Items(
             items=shown, total_items=total, limit=limit, page=page, total_pages=-(-total // limit) if total else 0
@@ -95,8 +95,8 @@ async def get_record(call: Call) -> Reply:
 
     Errors: `table_not_found`, `record_not_found`.
     """
-    table, record = await call.service.get(Records).get(call.arguments["table"], call.arguments["record"])
-    return json(words.Item(item=_shown(table, record, call.service.zone)))
+    table, record = await call.services.get(Records).get(call.arguments["table"], call.arguments["record"])
+    return json(words.Item(item=_shown(table, record, call.services.zone)))
 
 
 def _condition(call: Call, table: Table, filters: Any) -> Condition:
@@ -109,7 +109,7 @@ def _condition(call: Call, table: Table, filters: Any) -> Condition:
     if joined not in ("and", "or"):
         raise BadParameter("filters[condition] is AND or OR", parameter="filters[condition]")
     terms = [_term(item, index) for index, item in enumerate(items)]
-    return call.service.get(Records).condition(table, {joined: terms} if terms else None, "/filters")
+    return call.services.get(Records).condition(table, {joined: terms} if terms else None, "/filters")
 
 
 def _term(item: Any, index: int) -> dict[str, Any]:
@@ -149,7 +149,7 @@ async def create_record(call: Call) -> Reply:
     Errors: `table_not_found`, `malformed_json`, `invalid_record`, `payload_too_large`, `unsupported_media_type`.
     """
     given = fields.body(call).values
-    made = await _by_slug(call, call.service.get(Records).insert(call.arguments["table"], [given], call.request_key()))
+    made = await _by_slug(call, call.services.get(Records).insert(call.arguments["table"], [given], call.request_key()))
     return json(words.RecordReply(msg="Record created successfully", recordId=made.records[0].id))
 
 
@@ -160,7 +160,7 @@ async def update_record(call: Call) -> Reply:
     `unsupported_media_type`.
     """
     patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
-    done = await _by_slug(call, call.service.get(Records).update(call.arguments["table"], [patch], call.request_key()))
+    done = await _by_slug(call, call.services.get(Records).update(call.arguments["table"], [patch], call.request_key()))
     return json(words.RecordReply(msg="Record updated successfully", recordId=done.records[0].id))
 
 
@@ -169,7 +169,7 @@ async def delete_record(call: Call) -> Reply:
 
     Errors: `table_not_found`, `record_not_found`, `record_in_use`.
     """
-    await call.service.get(Records).delete(
+    await call.services.get(Records).delete(
         call.arguments["table"], [call.arguments["record"]], None, call.request_key()
     )
     return json(words.Acknowledgement(msg="Record deleted successfully"))
@@ -180,7 +180,7 @@ async def _by_slug(call: Call, change: Awaitable[T]) -> T:
     try:
         return await change
     except InvalidRecord as error:
-        table = await call.service.get(Tables).get(call.arguments["table"])
+        table = await call.services.get(Tables).get(call.arguments["table"])
         said = [{**each, "pointer": _slugged(table, str(each["pointer"]))} for each in error.errors]
         raise InvalidRecord(error.detail, errors=said) from None
 

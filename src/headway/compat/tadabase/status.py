@@ -16,8 +16,8 @@ UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=N
 async def status(call: Call) -> Reply:
     """GET /api/v1/status: get the caller's key, its permissions and its remaining requests."""
     who = call.principal
-    made_at = None if who.key_id is None else call.service.get(Keys).created_at(who.key_id)
-    created_at = None if made_at is None else words.wall_time(made_at, call.service.zone)
+    made_at = None if who.key_id is None else call.services.get(Keys).created_at(who.key_id)
+    created_at = None if made_at is None else words.wall_time(made_at, call.services.zone)
     rates, now_ms = call.rates, call.now_ms()
     call.show_limits()
     writes = "record:write" in who.scopes

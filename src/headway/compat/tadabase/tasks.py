@@ -46,10 +46,10 @@ _decode: Final = msgspec.json.Decoder().decode
 
 async def list_tasks(call: Call) -> Reply:
     """GET /api/v1/tasks, with two statements for the schedules and tables of all tasks."""
-    found = [task for task in call.service.tasks.list() if not task.name.startswith(RESERVED)]
-    schedules = await call.service.get(Schedules).soonest(task.name for task in found)
-    tables = await call.service.get(RecordTasks).tables()
-    zone = call.service.zone
+    found = [task for task in call.services.tasks.list() if not task.name.startswith(RESERVED)]
+    schedules = await call.services.get(Schedules).soonest(task.name for task in found)
+    tables = await call.services.get(RecordTasks).tables()
+    zone = call.services.zone
     shown = [words.task(task, schedules.get(task.name), tables.get(task.name), zone) for task in found]
     return json(words.TaskList(total_tasks=len(shown), tasks=shown))
 
@@ -67,7 +67,7 @@ class TaskStarter:
         `unsupported_media_type`, `draining`.
         """
         self._gate.check(call, *of_start(call.name()))  # before an error about the task
-        task = call.service.tasks.get(call.name())
+        task = call.services.tasks.get(call.name())
         started = await self._gate.start(call, StartRun(task=task.name, input=msgspec.Raw(_input(call, task))))
         return json(words.StartReply(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
 
@@ -100,14 +100,14 @@ class StatusReader:
 
         Errors: `run_not_found`, `run_purged`.
         """
-        run = await call.service.runs.get(call.run_id())
-        zone = call.service.zone
+        run = await call.services.runs.get(call.run_id())
+        zone = call.services.zone
         kept = self._bodies.get(zone)
         if kept is None:
             kept = self._bodies[zone] = RunBodies()
         body = kept.get(run)
         if body is None:
-            shown = words.execution(run, call.service.tasks.title(run.task), zone)
+            shown = words.execution(run, call.services.tasks.title(run.task), zone)
             body = kept.put(run, encode(words.Executions(total_tasks=1, tasks=[shown])))
         return Reply(200, body)
 
@@ -122,7 +122,7 @@ async def of_task(call: Call) -> Reply:
 
     Errors: `task_not_found`.
     """
-    task = call.service.tasks.get(call.name())
+    task = call.services.tasks.get(call.name())
     return await _page(call, RunFilter(task=(task.name,)))
 
 
@@ -147,9 +147,9 @@ async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: 
     if after is not None and number > 1:
         raise BadParameter("page and cursor exclude each other", parameter="page")
     found, further = await _numbered(call, wanted, Page(size, after, by_end=by_end), number)
-    zone = call.service.zone
-    shown = [words.execution(run, call.service.tasks.title(run.task), zone) for run in found]
-    following = call.service.cursors.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
+    zone = call.services.zone
+    shown = [words.execution(run, call.services.tasks.title(run.task), zone) for run in found]
+    following = call.services.cursors.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
     return json(words.Executions(total_tasks=await _total(call, wanted), tasks=shown, next_cursor=following))
 
 
@@ -158,7 +158,7 @@ async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tup
     before, after, found = (number - 1) * at.size, at.after, list[Run]()
     while True:
         size = min(PAGE_MAX, before) or at.size - len(found)
-        part, further = await call.service.runs.page(wanted, replace(at, size=size, after=after))
+        part, further = await call.services.runs.page(wanted, replace(at, size=size, after=after))
         if before:
             before -= len(part)
         else:
@@ -177,7 +177,7 @@ def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
     """Return the start of a cursor's page; raise BadCursor for a cursor of another list."""
     if cursor is None:
         return None
-    text = call.service.cursors.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
+    text = call.services.cursors.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
     before, _, after = (text or "").rpartition("\n")
     if before != _place(call, wanted):
         raise BadCursor("the cursor was not made for this list")
@@ -187,9 +187,9 @@ def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
 async def _total(call: Call, wanted: RunFilter) -> int:
     """Return the number of executions from maintained counters, as counting a million rows would be slow."""
     if wanted.task:
-        counts = call.service.tasks.counts(wanted.task[0])
+        counts = call.services.tasks.counts(wanted.task[0])
     else:
-        counts = await call.service.runs.count(RunFilter(), "state")
+        counts = await call.services.runs.count(RunFilter(), "state")
     return sum(number for state, number in counts.items() if not wanted.state or state in wanted.state)
 
 
@@ -201,7 +201,7 @@ async def terminate(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`, `invalid_state`.
     """
-    await call.service.runs.terminate(
+    await call.services.runs.terminate(
         call.run_id(), Terminate(reason=BECAUSE, actor=call.principal.actor), call.request_key()
     )
     return json(words.Acknowledgement(msg=TERMINATED))
@@ -212,5 +212,5 @@ async def terminate_all(call: Call) -> Reply:
 
     Errors: `task_not_found`.
     """
-    await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
+    await call.services.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
     return json(words.Acknowledgement(msg=TERMINATED))

@@ -24,7 +24,7 @@ ACCESS: Final = Feature(
         AccessControl: lambda service: service.part(Access),
         Organisations: lambda service: Organisations(service.store, service.part(Access), service.ids),
     },
-    nouns={
+    services={
         Keys: lambda service, organisation: Keys(service.store, service.part(Access), service.signer, organisation),
         Users: lambda service, organisation: Users(service.store, service.part(Access), service.ids, organisation),
     },

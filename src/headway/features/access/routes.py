@@ -35,11 +35,11 @@ def _organisations(call: Call) -> Organisations:
 
 
 def _keys(call: Call) -> Keys:
-    return call.service.get(Keys)
+    return call.services.get(Keys)
 
 
 def _users(call: Call) -> Users:
-    return call.service.get(Users)
+    return call.services.get(Users)
 
 
 # -- the caller --------------------------------------------------------------------------------------------------------

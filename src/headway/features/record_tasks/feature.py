@@ -26,7 +26,7 @@ def _record_tasks(service: Service, organisation: int) -> RecordTasks:
 
 RECORD_TASKS: Final = Feature(
     name="record_tasks",
-    nouns={
+    services={
         RecordTasks: _record_tasks,
         MailServers: lambda service, organisation: MailServers(
             service.store, service.gateway, service.vault, organisation

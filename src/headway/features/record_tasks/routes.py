@@ -38,7 +38,7 @@ from headway.web.runs import GATE, accepted
 
 
 def _shown(call: Call, record_task: RecordTask, tables: dict[str, Table]) -> wire.RecordTaskOut:
-    task = call.service.get(RecordTasks).task(record_task)
+    task = call.services.get(RecordTasks).task(record_task)
     table = tables.get(record_task.table_id)
     return wire.RecordTaskOut(
         name=task.name,
@@ -106,7 +106,7 @@ def _named(table: Table | None, field_id: str) -> str:
 
 
 async def _tables(call: Call) -> dict[str, Table]:
-    return {table.id: table for table in await call.service.get(Tables).list()}
+    return {table.id: table for table in await call.services.get(Tables).list()}
 
 
 def _check(call: Call, actions: Iterable[wire.AnyAction | Action]) -> None:
@@ -125,7 +125,7 @@ async def create(call: Call) -> Reply:
     """
     asked = call.asked(wire.CreateRecordTask)
     _check(call, asked.actions)
-    record_task = await call.service.get(RecordTasks).create(asked)
+    record_task = await call.services.get(RecordTasks).create(asked)
     shown = _shown(call, record_task, await _tables(call))
     return json(shown, 201, (b"location", shown.url.encode()), etag(record_task.version))
 
@@ -135,7 +135,7 @@ async def list_record_tasks(call: Call) -> Reply:
     tables = await _tables(call)
     return json(
         wire.RecordTaskList(
-            data=[_shown(call, record_task, tables) for record_task in await call.service.get(RecordTasks).list()]
+            data=[_shown(call, record_task, tables) for record_task in await call.services.get(RecordTasks).list()]
         )
     )
 
@@ -145,7 +145,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `record_task_not_found`.
     """
-    record_task = await call.service.get(RecordTasks).get(call.name())
+    record_task = await call.services.get(RecordTasks).get(call.name())
     return json(_shown(call, record_task, await _tables(call)), 200, etag(record_task.version))
 
 
@@ -159,10 +159,10 @@ async def patch(call: Call) -> Reply:
     if asked.actions is not UNSET:
         _check(call, asked.actions)
     else:
-        before = await call.service.get(RecordTasks).get(call.name())
+        before = await call.services.get(RecordTasks).get(call.name())
         _check(call, before.actions)
         version = before.version if version is None else version  # pins the version whose actions were checked
-    record_task = await call.service.get(RecordTasks).patch(call.name(), asked, version)
+    record_task = await call.services.get(RecordTasks).patch(call.name(), asked, version)
     return json(_shown(call, record_task, await _tables(call)), 200, etag(record_task.version))
 
 
@@ -171,7 +171,7 @@ async def delete(call: Call) -> Reply:
 
     Errors: `record_task_not_found`, `version_mismatch`.
     """
-    await call.service.get(RecordTasks).delete(call.name(), call.expected_version())
+    await call.services.get(RecordTasks).delete(call.name(), call.expected_version())
     return NO_CONTENT
 
 
@@ -181,7 +181,7 @@ async def errors(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`.
     """
     asked = call.parameters(ListRecordErrors)
-    found, more = await call.service.get(RecordTasks).errors(call.run_id(), asked.after, asked.page_size)
+    found, more = await call.services.get(RecordTasks).errors(call.run_id(), asked.after, asked.page_size)
     data = [
         wire.RecordErrorOut(
             record_id=each.record_id,
@@ -201,7 +201,7 @@ async def run_failed(call: Call) -> Reply:
     Errors: `run_not_found`, `run_purged`, `record_task_not_found`, `invalid_state`, `conflict`.
     """
     with GATE.permit(call):
-        started = await call.service.get(RecordTasks).run_failed(call.run_id(), call.request_key())
+        started = await call.services.get(RecordTasks).run_failed(call.run_id(), call.request_key())
     return accepted(started)
 
 
@@ -222,7 +222,7 @@ async def mail_server(call: Call) -> Reply:
 
     Errors: `not_found`.
     """
-    return json(_server(await call.service.get(MailServers).get()))
+    return json(_server(await call.services.get(MailServers).get()))
 
 
 async def set_mail_server(call: Call) -> Reply:
@@ -230,12 +230,12 @@ async def set_mail_server(call: Call) -> Reply:
 
     Errors: `invalid_input`, `target_refused`.
     """
-    return json(_server(await call.service.get(MailServers).set(call.asked(wire.MailServerIn))))
+    return json(_server(await call.services.get(MailServers).set(call.asked(wire.MailServerIn))))
 
 
 async def forget_mail_server(call: Call) -> Reply:
     """DELETE /v1/mail-server: forget the mail server."""
-    await call.service.get(MailServers).forget()
+    await call.services.get(MailServers).forget()
     return NO_CONTENT
 
 

@@ -53,7 +53,7 @@ SCHEDULES: Final = Feature(
     hooks=(Hook(name="schedule", states=FINAL, concerns=attrgetter("schedule_id"), on_transition=_note_end),),
     relayed=(store.SlotDue,),
     parts={Scheduler: lambda service: Scheduler(service.store, service.run_factory)},
-    nouns={
+    services={
         Schedules: lambda service, organisation: Schedules(
             service.store, service.part(Scheduler), service.ids, service.settings, organisation
         )

@@ -117,7 +117,7 @@ async def create(call: Call) -> Reply:
     """
     spec = call.asked(wire.CreateSchedule)
     call.check(*of_task(spec.task))
-    schedule = await call.service.get(Schedules).create(spec, call.request_key())
+    schedule = await call.services.get(Schedules).create(spec, call.request_key())
     if spec.validate_only:
         return json(schedule_out(schedule))
     location = (b"location", _url(schedule).encode())
@@ -132,8 +132,8 @@ async def list_schedules(call: Call) -> Reply:
     asked = call.parameters(wire.ScheduleQuery)
     purpose = f"{_PURPOSE} of {asked.task!r}"
     after = _opened(call, purpose, asked.page_token)
-    found, last = await call.service.get(Schedules).page(asked.task, after, min(asked.page_size, PAGE_MAX))
-    token = call.service.cursors.conceal(purpose, last) if last else ""
+    found, last = await call.services.get(Schedules).page(asked.task, after, min(asked.page_size, PAGE_MAX))
+    token = call.services.cursors.conceal(purpose, last) if last else ""
     shown = wire.ScheduleList(data=list(map(schedule_out, found)), next_page_token=token, has_more=bool(token))
     return json(shown, 200, *_links(call, token))
 
@@ -143,7 +143,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `schedule_not_found`.
     """
-    return _shown(await call.service.get(Schedules).get(_named(call)))
+    return _shown(await call.services.get(Schedules).get(_named(call)))
 
 
 async def patch(call: Call) -> Reply:
@@ -156,13 +156,13 @@ async def patch(call: Call) -> Reply:
     await _check_task(call)
     if isinstance(asked.task, str):
         call.check(*of_task(asked.task))
-    schedules = call.service.get(Schedules)
+    schedules = call.services.get(Schedules)
     return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
 
 
 async def _check_task(call: Call) -> None:
     """Raise Forbidden for a schedule of a built-in task whose effects the caller could not have by a start of its own."""
-    call.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))
+    call.check(*of_task((await call.services.get(Schedules).get(_named(call))).task))
 
 
 async def delete(call: Call) -> Reply:
@@ -170,7 +170,7 @@ async def delete(call: Call) -> Reply:
 
     Errors: `schedule_not_found`, `version_mismatch`.
     """
-    await call.service.get(Schedules).delete(_named(call), call.expected_version())
+    await call.services.get(Schedules).delete(_named(call), call.expected_version())
     return NO_CONTENT
 
 
@@ -179,7 +179,7 @@ async def pause(call: Call) -> Reply:
 
     Errors: `schedule_not_found`.
     """
-    return _shown(await call.service.get(Schedules).pause(_named(call), call.request_key()))
+    return _shown(await call.services.get(Schedules).pause(_named(call), call.request_key()))
 
 
 async def resume(call: Call) -> Reply:
@@ -189,7 +189,7 @@ async def resume(call: Call) -> Reply:
     """
     how = call.asked(wire.ResumeSchedule)
     await _check_task(call)
-    return _shown(await call.service.get(Schedules).resume(_named(call), how, call.request_key()))
+    return _shown(await call.services.get(Schedules).resume(_named(call), how, call.request_key()))
 
 
 async def trigger(call: Call) -> Reply:
@@ -201,7 +201,7 @@ async def trigger(call: Call) -> Reply:
     call.refuse_if_draining()
     how = call.asked(wire.TriggerSchedule)
     await _check_task(call)
-    run: Run = await call.service.get(Schedules).trigger(_named(call), how, call.request_key())
+    run: Run = await call.services.get(Schedules).trigger(_named(call), how, call.request_key())
     return json(present.run_out(run), 202, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
 
 
@@ -216,7 +216,7 @@ async def backfill(call: Call) -> Reply:
     await _check_task(call)
     if asked.dry_run:
         call.check("see missed slots")
-    filled = await call.service.get(Schedules).backfill(_named(call), asked, call.request_key())
+    filled = await call.services.get(Schedules).backfill(_named(call), asked, call.request_key())
     data = [wire.BackfilledSlot(slot=to_text(slot.nominal), run_id=slot.run_id) for slot in filled.slots]
     return json(wire.BackfillOut(dry_run=filled.dry_run, data=data))
 
@@ -227,13 +227,13 @@ async def slots(call: Call) -> Reply:
     Errors: `schedule_not_found`, `bad_cursor`.
     """
     asked = call.parameters(wire.SlotQuery)
-    schedule = await call.service.get(Schedules).get(_named(call))
+    schedule = await call.services.get(Schedules).get(_named(call))
     purpose = f"{_PURPOSE}, slots of {schedule.id}, {asked.outcome}"
     before = _opened(call, purpose, asked.page_token)
-    found, last = await call.service.get(Schedules).slots(
+    found, last = await call.services.get(Schedules).slots(
         schedule.id, asked.outcome, number(before, "page_token") if before else None, min(asked.page_size, PAGE_MAX)
     )
-    token = "" if last is None else call.service.cursors.conceal(purpose, str(last))
+    token = "" if last is None else call.services.cursors.conceal(purpose, str(last))
     shown = wire.SlotList(data=list(map(slot_out, found)), next_page_token=token, has_more=bool(token))
     return json(shown, 200, *_links(call, token))
 
@@ -244,7 +244,7 @@ async def preview_schedule(call: Call) -> Reply:
     Errors: `schedule_not_found`.
     """
     asked = call.parameters(wire.PreviewQuery)
-    return json(_coming(*await call.service.get(Schedules).coming(_named(call), asked.count)))
+    return json(_coming(*await call.services.get(Schedules).coming(_named(call), asked.count)))
 
 
 async def preview(call: Call) -> Reply:
@@ -252,13 +252,13 @@ async def preview(call: Call) -> Reply:
 
     Errors: `invalid_schedule`.
     """
-    return json(_coming(*call.service.get(Schedules).preview(call.asked(wire.PreviewSchedule))))
+    return json(_coming(*call.services.get(Schedules).preview(call.asked(wire.PreviewSchedule))))
 
 
 def _opened(call: Call, purpose: str, token: str) -> str:
     if not token:
         return ""
-    found = call.service.cursors.reveal(purpose, token) if token.isascii() else None
+    found = call.services.cursors.reveal(purpose, token) if token.isascii() else None
     if found is None:
         raise BadCursor("the page_token was not made for this list")
     return found

@@ -70,7 +70,7 @@ TABLES: Final = Feature(
         ExternalDatabases: lambda service: ExternalDatabases.of(service.settings),
         ExternalTables: lambda service: ExternalTables(service.part(ExternalDatabases), service.vault),
     },
-    nouns={
+    services={
         Tables: _tables,
         Records: _records,
         Files: lambda service, organisation: Files(service.store, service.ids, organisation),

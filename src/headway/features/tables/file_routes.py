@@ -61,13 +61,13 @@ async def upload(call: Call) -> Reply:
     kind = call.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     kind = kind if _KIND.fullmatch(kind) else "application/octet-stream"
     pieces = body.pieces(call.receive, call.headers, call.server.settings.upload_max)
-    file = await call.service.get(Files).receive(call.parameters(UploadFile).name, kind, pieces)
+    file = await call.services.get(Files).receive(call.parameters(UploadFile).name, kind, pieces)
     return json(file_out(file), 201, (b"location", f"/v1/files/{file.id}".encode()))
 
 
 async def list_files(call: Call) -> Reply:
     """GET /v1/files: list the newest files."""
-    return json(wire.FileList(data=[file_out(file) for file in await call.service.get(Files).list()]))
+    return json(wire.FileList(data=[file_out(file) for file in await call.services.get(Files).list()]))
 
 
 async def get(call: Call) -> Reply:
@@ -75,7 +75,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `file_not_found`.
     """
-    return json(file_out(await call.service.get(Files).get(call.arguments["file"])))
+    return json(file_out(await call.services.get(Files).get(call.arguments["file"])))
 
 
 async def delete(call: Call) -> Reply:
@@ -83,7 +83,7 @@ async def delete(call: Call) -> Reply:
 
     Errors: `file_not_found`.
     """
-    await call.service.get(Files).delete(call.arguments["file"])
+    await call.services.get(Files).delete(call.arguments["file"])
     return NO_CONTENT
 
 
@@ -92,7 +92,7 @@ async def content(call: Call) -> Reply | None:
 
     Errors: `file_not_found`.
     """
-    file = await call.service.get(Files).get(call.arguments["file"])
+    file = await call.services.get(Files).get(call.arguments["file"])
     headers = [
         *ALWAYS,
         (b"content-type", file.kind.encode()),
@@ -104,7 +104,7 @@ async def content(call: Call) -> Reply | None:
     call.status = 200
     await call.send({"type": "http.response.start", "status": 200, "headers": headers})
     if call.method != "HEAD":
-        async for piece in call.service.get(Files).content(file):
+        async for piece in call.services.get(Files).content(file):
             await call.send({"type": "http.response.body", "body": piece, "more_body": True})
     await call.send({"type": "http.response.body", "body": b""})
     return None
@@ -117,8 +117,8 @@ async def begin_import(call: Call) -> Reply:
     `overloaded`, `draining`, `file_not_found`.
     """
     asked = call.asked(wire.ImportFile)
-    table = await call.service.get(Tables).get(call.arguments["table"])
-    await call.service.get(Files).get(asked.file)
+    table = await call.services.get(Tables).get(call.arguments["table"])
+    await call.services.get(Files).get(asked.file)
     return await _start(call, "headway.import", replace(asked, table=table.id), f"import into {table.name}")
 
 
@@ -129,15 +129,15 @@ async def begin_export(call: Call) -> Reply:
     `overloaded`, `draining`.
     """
     asked = call.asked(wire.ExportTable)
-    table = await call.service.get(Tables).get(call.arguments["table"])
-    call.service.get(Records).condition(table, asked.filter)
+    table = await call.services.get(Tables).get(call.arguments["table"])
+    call.services.get(Records).condition(table, asked.filter)
     return await _start(call, "headway.export", replace(asked, table=table.id), f"export of {table.name}")
 
 
 async def _start(call: Call, task: str, asked: msgspec.Struct, name: str) -> Reply:
     call.refuse_if_draining()
     spec = run_wire.StartRun(task=task, input=msgspec.Raw(encode(asked)), name=name)
-    return accepted(await call.service.runs.start(spec, call.request_key()))
+    return accepted(await call.services.runs.start(spec, call.request_key()))
 
 
 _FILE: Final = ("file_not_found",)

@@ -128,7 +128,7 @@ def _table(table: Table, status: int = 200, *headers: tuple[bytes, bytes]) -> Re
 
 async def list_tables(call: Call) -> Reply:
     """GET /v1/tables: list tables."""
-    return json(wire.TableList(data=[table_out(table) for table in await call.service.get(Tables).list()]))
+    return json(wire.TableList(data=[table_out(table) for table in await call.services.get(Tables).list()]))
 
 
 async def create(call: Call) -> Reply:
@@ -137,7 +137,7 @@ async def create(call: Call) -> Reply:
     Errors: `conflict`, `idempotency_key_reused`, `external_refused`, `external_failed`.
     """
     request = call.request_key()
-    table = await call.service.get(Tables).create(call.asked(wire.CreateTable), request)
+    table = await call.services.get(Tables).create(call.asked(wire.CreateTable), request)
     return _table(table, 201, (b"location", f"/v1/tables/{table.id}".encode()), *_replayed(request))
 
 
@@ -146,7 +146,7 @@ async def get(call: Call) -> Reply:
 
     Errors: `table_not_found`.
     """
-    return _table(await call.service.get(Tables).get(call.arguments["table"]))
+    return _table(await call.services.get(Tables).get(call.arguments["table"]))
 
 
 async def patch(call: Call) -> Reply:
@@ -155,7 +155,7 @@ async def patch(call: Call) -> Reply:
     Errors: `table_not_found`, `conflict`, `version_mismatch`.
     """
     spec = call.asked(wire.PatchTable)
-    return _table(await call.service.get(Tables).patch(call.arguments["table"], spec, call.expected_version()))
+    return _table(await call.services.get(Tables).patch(call.arguments["table"], spec, call.expected_version()))
 
 
 async def delete(call: Call) -> Reply:
@@ -163,7 +163,7 @@ async def delete(call: Call) -> Reply:
 
     Errors: `table_not_found`, `table_in_use`, `version_mismatch`.
     """
-    await call.service.get(Tables).delete(call.arguments["table"], call.expected_version())
+    await call.services.get(Tables).delete(call.arguments["table"], call.expected_version())
     return NO_CONTENT
 
 
@@ -172,7 +172,7 @@ async def refresh(call: Call) -> Reply:
 
     Errors: `table_not_found`, `table_in_use`, `version_mismatch`, `external_refused`, `external_failed`.
     """
-    return _table(await call.service.get(Tables).refresh(call.arguments["table"]))
+    return _table(await call.services.get(Tables).refresh(call.arguments["table"]))
 
 
 async def list_fields(call: Call) -> Reply:
@@ -180,7 +180,7 @@ async def list_fields(call: Call) -> Reply:
 
     Errors: `table_not_found`.
     """
-    table = await call.service.get(Tables).get(call.arguments["table"])
+    table = await call.services.get(Tables).get(call.arguments["table"])
     return json(wire.FieldList(data=[field_out(field) for field in table.fields]), 200, etag(table.version))
 
 
@@ -190,7 +190,7 @@ async def add_field(call: Call) -> Reply:
     Errors: `table_not_found`, `table_in_use`, `version_mismatch`.
     """
     spec = call.asked(wire.FieldSpec)
-    table, field = await call.service.get(Tables).add_field(call.arguments["table"], spec, call.expected_version())
+    table, field = await call.services.get(Tables).add_field(call.arguments["table"], spec, call.expected_version())
     return json(field_out(field), 201, etag(table.version))
 
 
@@ -202,7 +202,7 @@ async def patch_field(call: Call) -> Reply:
     spec, names = call.asked(wire.PatchField), call.arguments
     if spec != wire.PatchField(name=spec.name, default=spec.default, on_delete=spec.on_delete):
         call.check("convert records", "see records")
-    table, field = await call.service.get(Tables).patch_field(
+    table, field = await call.services.get(Tables).patch_field(
         names["table"], names["field"], spec, call.expected_version()
     )
     return json(field_out(field), 200, etag(table.version))
@@ -213,7 +213,7 @@ async def delete_field(call: Call) -> Reply:
 
     Errors: `table_not_found`, `field_not_found`, `table_in_use`, `version_mismatch`.
     """
-    await call.service.get(Tables).delete_field(
+    await call.services.get(Tables).delete_field(
         call.arguments["table"], call.arguments["field"], call.expected_version()
     )
     return NO_CONTENT
@@ -248,13 +248,13 @@ async def query(call: Call) -> Reply:
 
 
 async def _page(call: Call, asked: wire.QueryRecords) -> Reply:
-    table = await call.service.get(Tables).get(call.arguments["table"])
-    condition = call.service.get(Records).condition(table, asked.filter)
+    table = await call.services.get(Tables).get(call.arguments["table"])
+    condition = call.services.get(Records).condition(table, asked.filter)
     mark = _fingerprint(table, asked)
     after = _opened(call, asked.page_token, mark) if asked.page_token else ""
     size = min(asked.page_size, PAGE_MAX)
-    found, after = await call.service.get(Records).page(table, condition, after, size, asked.order_by)
-    token = call.service.cursors.conceal(PURPOSE, f"{mark} {after}") if after else ""
+    found, after = await call.services.get(Records).page(table, condition, after, size, asked.order_by)
+    token = call.services.cursors.conceal(PURPOSE, f"{mark} {after}") if after else ""
     shown = [record_out(table, record) for record in found]
     link = (next_link(call.path, call.raw_query, token),) if token and call.method == "GET" else ()
     return json(wire.RecordList(data=shown, next_page_token=token, has_more=bool(token)), 200, *link)
@@ -266,7 +266,7 @@ def _fingerprint(table: Table, asked: wire.QueryRecords) -> str:
 
 
 def _opened(call: Call, token: str, mark: str) -> str:
-    text = call.service.cursors.reveal(PURPOSE, token) if token.isascii() else None
+    text = call.services.cursors.reveal(PURPOSE, token) if token.isascii() else None
     if text is None:
         raise BadCursor("the page_token was not made by this server")
     known, _, after = text.partition(" ")
@@ -280,9 +280,9 @@ async def count(call: Call) -> Reply:
 
     Errors: `table_not_found`, `external_refused`, `external_failed`, `query_too_costly`.
     """
-    table = await call.service.get(Tables).get(call.arguments["table"])
-    condition = call.service.get(Records).condition(table, call.asked(wire.CountRecords).filter)
-    return json(wire.RecordCount(count=await call.service.get(Records).count(table, condition)))
+    table = await call.services.get(Tables).get(call.arguments["table"])
+    condition = call.services.get(Records).condition(table, call.asked(wire.CountRecords).filter)
+    return json(wire.RecordCount(count=await call.services.get(Records).count(table, condition)))
 
 
 async def get_record(call: Call) -> Reply:
@@ -290,7 +290,7 @@ async def get_record(call: Call) -> Reply:
 
     Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`.
     """
-    return _one(*await call.service.get(Records).get(call.arguments["table"], call.arguments["record"]))
+    return _one(*await call.services.get(Records).get(call.arguments["table"], call.arguments["record"]))
 
 
 async def insert(call: Call) -> Reply:
@@ -301,7 +301,7 @@ async def insert(call: Call) -> Reply:
     """
     request = call.request_key()
     given: Sequence[dict[str, Any]] = [call.asked(wire.NewRecord).values]
-    batch = await call.service.get(Records).insert(call.arguments["table"], given, request)
+    batch = await call.services.get(Records).insert(call.arguments["table"], given, request)
     (record,) = batch.records
     place = f"/v1/tables/{batch.table.id}/records/{record.id}".encode()
     return _one(batch.table, record, 201, (b"location", place), *_replayed(request))
@@ -315,7 +315,7 @@ async def insert_batch(call: Call) -> Reply:
     """
     request = call.request_key()
     given = call.asked(wire.NewRecords).records
-    return _batch(await call.service.get(Records).insert(call.arguments["table"], given, request), request, 201)
+    return _batch(await call.services.get(Records).insert(call.arguments["table"], given, request), request, 201)
 
 
 async def patch_record(call: Call) -> Reply:
@@ -327,7 +327,7 @@ async def patch_record(call: Call) -> Reply:
     request = call.request_key()
     asked = call.asked(wire.PatchRecord)
     change = wire.RecordPatch(id=call.arguments["record"], values=asked.values, version=call.expected_version())
-    batch = await call.service.get(Records).update(call.arguments["table"], [change], request)
+    batch = await call.services.get(Records).update(call.arguments["table"], [change], request)
     if not batch.records:  # it was changed by an earlier request of that key, and is gone by now
         raise RecordNotFound(f"there is no record {change.id[:80]!r}")
     return _one(batch.table, batch.records[0], 200, *_replayed(request))
@@ -341,7 +341,7 @@ async def update_batch(call: Call) -> Reply:
     """
     request = call.request_key()
     asked = call.asked(wire.PatchRecords)
-    return _batch(await call.service.get(Records).update(call.arguments["table"], asked.records, request), request)
+    return _batch(await call.services.get(Records).update(call.arguments["table"], asked.records, request), request)
 
 
 async def upsert(call: Call) -> Reply:
@@ -353,7 +353,7 @@ async def upsert(call: Call) -> Reply:
     request = call.request_key()
     asked = call.asked(wire.UpsertRecords)
     return _batch(
-        await call.service.get(Records).upsert(call.arguments["table"], asked.by, asked.records, request), request
+        await call.services.get(Records).upsert(call.arguments["table"], asked.by, asked.records, request), request
     )
 
 
@@ -363,7 +363,9 @@ async def delete_record(call: Call) -> Reply:
     Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`, `record_in_use`,
     `conflict`, `version_mismatch`.
     """
-    await call.service.get(Records).delete(call.arguments["table"], [call.arguments["record"]], call.expected_version())
+    await call.services.get(Records).delete(
+        call.arguments["table"], [call.arguments["record"]], call.expected_version()
+    )
     return NO_CONTENT
 
 
@@ -375,7 +377,7 @@ async def delete_batch(call: Call) -> Reply:
     """
     request = call.request_key()
     ids = call.asked(wire.DeleteRecords).ids
-    deleted = await call.service.get(Records).delete(call.arguments["table"], ids, request=request)
+    deleted = await call.services.get(Records).delete(call.arguments["table"], ids, request=request)
     return json(wire.DeletedOut(deleted=deleted), 200, *_replayed(request))
 
 
