@@ -4,7 +4,7 @@ import pytest
 from tests.features.tables.tables import field, fill, table, values
 
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
-from headway.features.tables.definitions import Tables, sweep
+from headway.features.tables.definitions import TableContext, Tables, sweep
 from headway.features.tables.records import Records
 from headway.protocol import tables as wire
 
@@ -152,8 +152,9 @@ async def test_a_table_that_others_connect_to_is_not_deleted(harness):
 
 async def test_organisations_do_not_see_each_others_tables(harness):
     made = await table(harness)
-    others = Tables(harness.store, harness.service.ids, organisation=2)
-    records = Records(harness.store, others, harness.service.ids, organisation=2)
+    context = TableContext(harness.store, harness.service.ids, organisation=2)
+    others = Tables(context)
+    records = Records(context, others)
     assert await others.list() == []
     for name in (made.id, "things"):
         for act in (

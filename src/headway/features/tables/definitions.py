@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, tzinfo
 from typing import Final
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from headway.errors import TableInUse, TableNotFound
@@ -36,23 +37,27 @@ SWEEPS: Final = 10
 """Chunks of a deleted table that are deleted with it; the pruner deletes the others."""
 
 
+class TableContext(msgspec.Struct, frozen=True):
+    """The collaborators of an organisation's tables and of their records."""
+
+    store: Store
+    ids: IdSource
+    organisation: int = 1
+    zone: Callable[[], tzinfo] = lambda: UTC
+    """Reader of the zone of days, and of moments without a zone."""
+    external: ExternalTables | None = None
+    """None on a server without external tables."""
+
+
 class Tables:
     """Operations on the tables of an organisation. A table is named by its id or its name."""
 
-    def __init__(
-        self,
-        store: Store,
-        ids: IdSource,
-        organisation: int = 1,
-        zone: Callable[[], tzinfo] = lambda: UTC,
-        external: ExternalTables | None = None,
-    ) -> None:
-        """`zone` is that of moments without a zone; without `external` there are no external tables."""
-        self._external = external
-        self._store = store
-        self._ids = ids
-        self._organisation = organisation
-        self._zone = zone
+    def __init__(self, context: TableContext) -> None:
+        self._store = context.store
+        self._ids = context.ids
+        self._organisation = context.organisation
+        self._zone = context.zone
+        self._external = context.external
 
     async def list(self) -> builtins.list[Table]:
         """Return all tables, by name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import tzinfo
 from typing import Final
 
@@ -10,7 +9,7 @@ from headway.feature import Feature
 from headway.features.tables import file_routes, files, routes
 from headway.features.tables.built_in_tasks import TASKS
 from headway.features.tables.check import findings
-from headway.features.tables.definitions import Tables, sweep
+from headway.features.tables.definitions import TableContext, Tables, sweep
 from headway.features.tables.exports import Exports
 from headway.features.tables.external.database import ExternalDatabases
 from headway.features.tables.external.tables import ExternalTables
@@ -21,25 +20,17 @@ from headway.runs.service import Service
 from headway.store.verify import RowCheck
 
 
-def _zone(service: Service, organisation: int) -> Callable[[], tzinfo]:
-    """Return a reader of the organisation's time zone, which may change."""
-
-    def zone() -> tzinfo:
+def _context(service: Service, organisation: int) -> TableContext:
+    def zone() -> tzinfo:  # read each time, since it may change
         from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in kernel/zone.py
 
         return ZoneInfo(service.of(organisation).zone)
 
-    return zone
-
-
-def _tables(service: Service, organisation: int) -> Tables:
-    zone, external = _zone(service, organisation), service.part(ExternalTables)
-    return Tables(service.store, service.ids, organisation, zone, external)
+    return TableContext(service.store, service.ids, organisation, zone, service.part(ExternalTables))
 
 
 def _records(service: Service, organisation: int) -> Records:
-    tables, external = service.of(organisation).get(Tables), service.part(ExternalTables)
-    return Records(service.store, tables, service.ids, organisation, _zone(service, organisation), external)
+    return Records(_context(service, organisation), service.of(organisation).get(Tables))
 
 
 def _imports(service: Service, organisation: int) -> Imports:
@@ -71,7 +62,7 @@ TABLES: Final = Feature(
         ExternalTables: lambda service: ExternalTables(service.part(ExternalDatabases), service.vault),
     },
     services={
-        Tables: _tables,
+        Tables: lambda service, organisation: Tables(_context(service, organisation)),
         Records: _records,
         Files: lambda service, organisation: Files(service.store, service.ids, organisation),
         Imports: _imports,

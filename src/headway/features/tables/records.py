@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, tzinfo
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from headway.errors import InvalidInput, RecordNotFound, TableInUse
 from headway.features.tables import store as storage
 from headway.features.tables.changes import initial_values, updated_values, without_required
 from headway.features.tables.condition_sql import ListOrder
-from headway.features.tables.definitions import Tables
+from headway.features.tables.definitions import TableContext, Tables
 from headway.features.tables.external.tables import ExternalTables
 from headway.features.tables.model import Record, RecordChange, Table
 from headway.features.tables.record_commands import (
@@ -26,12 +26,11 @@ from headway.features.tables.record_commands import (
     each_valid,
 )
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
-from headway.ids import IdSource, canonical_id
+from headway.ids import canonical_id
 from headway.kernel.namespace import Namespace
 from headway.protocol import tables as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey, keyed
-from headway.store.store import Store
 
 PAGE_MAX: Final = 1_000
 CREATED: Final = "created_at"
@@ -49,23 +48,14 @@ class Batch(msgspec.Struct, frozen=True):
 class Records:
     """Operations on the records of an organisation's tables."""
 
-    def __init__(
-        self,
-        store: Store,
-        tables: Tables,
-        ids: IdSource,
-        organisation: int = 1,
-        zone: Callable[[], tzinfo] = lambda: UTC,
-        external: ExternalTables | None = None,
-    ) -> None:
-        """`zone` is that of days, and of moments without a zone."""
-        self._external = external
-        self._store = store
+    def __init__(self, context: TableContext, tables: Tables) -> None:
         self._tables = tables
-        self._ids = ids
-        self._organisation = organisation
-        self._namespace = Namespace(organisation)
-        self._zone = zone
+        self._store = context.store
+        self._ids = context.ids
+        self._organisation = context.organisation
+        self._namespace = Namespace(context.organisation)
+        self._zone = context.zone
+        self._external = context.external
 
     @property
     def zone(self) -> tzinfo:
