@@ -32,6 +32,7 @@ CORE: Final = (
     "tests/web/test_streams.py",
     "tests/web/test_hostile_clients.py",
     "tests/client/test_async_client.py",
+    "tests/client/test_connection.py",
     "tests/client/test_transport.py",
     "tests/client/test_encoding.py",
     "tests/worker/test_worker.py",

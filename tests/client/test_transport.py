@@ -277,6 +277,6 @@ def test_what_is_no_url_of_a_server_is_refused(url):
 
 
 def test_the_transport_imports_nothing_heavy():
-    script = "import sys, headway.client.transport; print([m for m in ('asyncio','aiohttp','rich','click','requests') if m in sys.modules])"
+    script = "import sys, headway.client.transport; print([m for m in ('asyncio','aiohttp','email','http','rich','click','requests') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Blocking HTTP over kept-alive connections, thread-safe, on the standard library only.
+"""Blocking HTTP over kept-alive connections, thread-safe.
 
 The worker and the blocking client share it. It repeats no request, with one exception: a pooled connection that
 proves dead before the first byte of the answer is replaced, since the server closes idle ones at any time. A request
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from math import inf
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from headway.client.connection import Answer, BadAnswer, Connection, host_header, request_bytes
 from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.sse import SseEvent, SseParser
@@ -29,8 +28,6 @@ from headway.errors import BadParameter
 USER_AGENT: Final = "headway-python"
 IDLE_MAX: Final = 16
 """Maximum number of idle connections that are kept; further threads open and close their own."""
-STREAM_CHUNK_BYTES: Final = 65_536
-_DEAD: Final = (RemoteDisconnected, ConnectionError)
 
 
 class Response(NamedTuple):
@@ -90,13 +87,18 @@ class Transport:
         self.address = Address.parse(url)
         self.timeout_s = timeout_s
         self._connect_s = connect_s or inf
-        self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._headers = {
+            "Host": host_header(self.address.host, self.address.port, 443 if self.address.secure else 80),
+            "Accept-Encoding": "identity",
+            "Accept": "application/json",
+            "User-Agent": user_agent,
+        }
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
         self._trust = trust or (trusted() if self.address.secure else None)
         self._lock = threading.Lock()
-        self._idle: list[HTTPConnection] = []
-        self._busy: dict[HTTPConnection, socket.socket | None] = {}
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._closed = False
         self._hung_up = 0
         """Count of calls of `hang_up`; a request that began before is not sent again on a new connection."""
@@ -119,19 +121,19 @@ class Transport:
         """Return the server's answer, whatever its status; raise ConnectionLost if there is none."""
         connection, answer = self._begin(method, path, body, headers, timeout_s or self.timeout_s)
         try:
-            with answer:  # one after which the server closes has the socket to itself
-                response = Response(answer.status, _lower(answer), answer.read())
-        except (OSError, HTTPException) as error:
+            while not answer.complete:
+                connection.receive(answer)
+        except (OSError, BadAnswer) as error:
             self._discard(connection)
             raise self._lost(error, timeout_s) from error
         except BaseException:
             self._discard(connection)  # interrupted: the rest of the answer must not be taken for the next one
             raise
-        if answer.will_close:
-            self._discard(connection)
-        else:
+        if answer.reusable:
             self._give_back(connection)
-        return response
+        else:
+            self._discard(connection)
+        return Response(answer.status, answer.headers, answer.take())
 
     def call(
         self,
@@ -163,11 +165,11 @@ class Transport:
         connection, answer = self._begin("GET", path, None, wanted, timeout_s or self.timeout_s)
         try:
             return self._open_stream(connection, answer, wanted)
-        except (OSError, HTTPException) as error:
-            self._discard(connection, answer)
+        except (OSError, BadAnswer) as error:
+            self._discard(connection)
             raise self._lost(error, timeout_s) from error
         except BaseException:
-            self._discard(connection, answer)
+            self._discard(connection)
             raise
 
     def close(self) -> None:
@@ -180,11 +182,11 @@ class Transport:
         with self._lock:
             self._hung_up += 1
             idle, self._idle = self._idle, []
-            sockets = list(self._busy.values())
+            busy = list(self._busy)
         for connection in idle:
             connection.close()
-        for open_socket in sockets:
-            _shut(open_socket)
+        for connection in busy:
+            _shut(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -194,94 +196,107 @@ class Transport:
 
     def _begin(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, timeout_s: float
-    ) -> tuple[HTTPConnection, HTTPResponse]:
+    ) -> tuple[Connection, Answer]:
         """Send a request and wait for the head of the answer."""
         sent = {**self._headers, **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
+        request = request_bytes(method, self.address.prefix + path, sent, body)
         began = self._hung_up
         while True:
-            connection, reused = self._take(timeout_s)
+            connection = self._take()
+            reused, answer = connection is not None, Answer()
+            waited_s = timeout_s if reused else min(timeout_s, self._connect_s)
             try:
-                self._connect(connection, timeout_s, began)
+                if connection is None:
+                    connection = self._open(waited_s, began)
+                    waited_s = timeout_s
+                connection.socket.settimeout(timeout_s)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     # A server may refuse a large body before it has read it; its answer is there all the same.
-                    connection.request(method, self.address.prefix + path, body, sent)
-                return connection, connection.getresponse()
-            except (OSError, HTTPException) as error:
-                waited_s = min(timeout_s, self._connect_s) if connection.sock is None else timeout_s
+                    connection.socket.sendall(request)
+                while not answer.status:
+                    connection.receive(answer)
+            except (OSError, BadAnswer) as error:
                 self._discard(connection)
-                if not (reused and isinstance(error, _DEAD) and self._hung_up == began):
+                dead = isinstance(error, ConnectionError) and not answer.began
+                if not (reused and dead and self._hung_up == began):
                     raise self._lost(error, waited_s) from error
             except BaseException:
                 self._discard(connection)
                 raise
+            else:
+                return connection, answer
 
-    def _open_stream(self, connection: HTTPConnection, answer: HTTPResponse, sent: Mapping[str, str]) -> SseStream:
-        headers = _lower(answer)
-        if answer.status == 204:  # noqa: PLR2004
-            answer.read()
-        elif answer.status != 200:  # noqa: PLR2004
-            raise to_error(answer.status, headers, answer.read())
-        elif answer.headers.get_content_type() != "text/event-stream":
-            raise UnexpectedAnswer(f"{self.url} answered with {answer.headers.get_content_type()}, not a stream")
-        open_socket = self._busy.get(connection)
+    def _open_stream(self, connection: Connection, answer: Answer, sent: Mapping[str, str]) -> SseStream:
+        kind = answer.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+        if answer.status not in {200, 204}:
+            while not answer.complete:
+                connection.receive(answer)
+            raise to_error(answer.status, answer.headers, answer.take())
+        if answer.status == 200 and kind != "text/event-stream":  # noqa: PLR2004
+            raise UnexpectedAnswer(f"{self.url} answered with {kind}, not a stream")
         return SseStream(
             answer.status,
-            headers,
+            answer.headers,
             SseParser(sent.get("Last-Event-ID", "")),
-            read=lambda: self._read_some(answer),
-            shut=lambda: _shut(open_socket),
-            discard=lambda: self._discard(connection, answer),
+            read=lambda: self._read_some(connection, answer),
+            shut=lambda: _shut(connection),
+            discard=lambda: self._discard(connection),
         )
 
-    def _read_some(self, answer: HTTPResponse) -> bytes:
+    def _read_some(self, connection: Connection, answer: Answer) -> bytes:
+        """Wait for more of the body; return nothing at its end."""
         try:
-            return answer.read1(STREAM_CHUNK_BYTES)
-        except (OSError, HTTPException, ValueError) as error:  # ValueError: read from a file that was closed meanwhile
+            while not ((body := answer.take()) or answer.complete):
+                connection.receive(answer)
+        except (OSError, BadAnswer, ValueError) as error:  # ValueError: a TLS connection that was closed meanwhile
             raise self._lost(error, None) from error
+        return body
 
-    def _take(self, timeout_s: float) -> tuple[HTTPConnection, bool]:
-        """Return a connection, and whether it was used before."""
+    def _take(self) -> Connection | None:
+        """Return an idle connection, if there is one."""
         with self._lock:
             if self._closed:
                 raise ConnectionLost(f"the connection to {self.url} was closed", closed=True)
             if self._pid != os.getpid():  # forked: these sockets are the parent's
-                self._pid, self._idle, self._busy = os.getpid(), [], {}
+                self._pid, self._idle, self._busy = os.getpid(), [], set()
             while self._idle:
                 connection = self._idle.pop()
-                if _quiet(connection):
-                    self._busy[connection] = connection.sock
-                    return connection, True
+                if connection.quiet:
+                    self._busy.add(connection)
+                    return connection
                 connection.close()
-        timeout_s = min(timeout_s, self._connect_s)
-        if self.address.secure and self._trust is not None:
-            return self._trust.connection(self.address.host, self.address.port, timeout_s), False
-        return HTTPConnection(self.address.host, self.address.port, timeout=timeout_s), False
+        return None
 
-    def _connect(self, connection: HTTPConnection, timeout_s: float, began: int) -> None:
-        if connection.sock is None:
-            connection.connect()  # sets TCP_NODELAY
-            with self._lock:
-                if self._hung_up != began:
-                    raise ConnectionAbortedError
-                self._busy[connection] = connection.sock
-        connection.sock.settimeout(timeout_s)
-
-    def _give_back(self, connection: HTTPConnection) -> None:
+    def _open(self, timeout_s: float, began: int) -> Connection:
+        connection = Connection.open(self.address.host, self.address.port, timeout_s)
+        try:
+            if self._trust is not None and self.address.secure:
+                connection.socket = self._trust.secured(connection.socket, self.address.host)
+        except BaseException:
+            connection.close()
+            raise
         with self._lock:
-            self._busy.pop(connection, None)
+            if self._hung_up == began:
+                self._busy.add(connection)
+                return connection
+        connection.close()
+        raise ConnectionAbortedError
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
             if not self._closed and len(self._idle) < IDLE_MAX:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _discard(self, connection: HTTPConnection, answer: HTTPResponse | None = None) -> None:
-        with self._lock:
-            self._busy.pop(connection, None)
-        connection.close()
-        if answer is not None:
-            answer.close()
+    def _discard(self, connection: Connection | None) -> None:
+        if connection is not None:
+            with self._lock:
+                self._busy.discard(connection)
+            connection.close()
 
     def _lost(self, error: Exception, timeout_s: float | None) -> ConnectionLost:
         if self._closed:
@@ -355,20 +370,6 @@ class SseStream:
         self._discard()
 
 
-def _lower(answer: HTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in answer.getheaders()}
-
-
-def _quiet(connection: HTTPConnection) -> bool:
-    """Whether an idle connection is as it should be: open, and with nothing to read."""
-    if connection.sock is None:
-        return False
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return not poll.poll(0)
-
-
-def _shut(open_socket: socket.socket | None) -> None:
-    if open_socket is not None:
-        with contextlib.suppress(OSError):
-            open_socket.shutdown(socket.SHUT_RDWR)
+def _shut(connection: Connection) -> None:
+    with contextlib.suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
-from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +40,7 @@ class Trust:
 
     @property
     def pinned(self) -> bool:
-        """Whether one certificate is pinned: then `context` checks nothing, and connections from `connection` do."""
+        """Whether one certificate is pinned: then `context` checks nothing, and `check` does."""
         return self._pinned is not None
 
     def check(self, shown: bytes) -> None:
@@ -51,9 +51,15 @@ class Trust:
         if shown not in self._known:
             raise ssl.SSLCertVerificationError(1, f"the server's certificate is not the one in {self._pinned}")
 
-    def connection(self, host: str, port: int, timeout_s: float) -> HTTPSConnection:
-        """Return a connection that is not open yet and checks the server when it opens."""
-        return _CheckingConnection(host, port, timeout_s, self)
+    def secured(self, open_socket: socket.socket, host: str) -> ssl.SSLSocket:
+        """Return the socket after the handshake and the check of the server; on an error it is closed."""
+        secured = self.context.wrap_socket(open_socket, server_hostname=host)
+        try:
+            self.check(secured.getpeercert(binary_form=True) or b"")
+        except BaseException:
+            secured.close()
+            raise
+        return secured
 
     def _read_pin(self) -> None:
         assert self._pinned is not None
@@ -64,23 +70,6 @@ class Trust:
         except (OSError, ValueError) as error:
             if not self._known:
                 raise BadParameter(f"the server's certificate cannot be read from {self._pinned}: {error}") from None
-
-
-class _CheckingConnection(HTTPSConnection):
-    """A connection that checks the server after the handshake, before a request is sent."""
-
-    def __init__(self, host: str, port: int, timeout_s: float, trust: Trust) -> None:
-        super().__init__(host, port, timeout=timeout_s, context=trust.context)
-        self._trust = trust
-
-    def connect(self) -> None:
-        super().connect()
-        try:
-            assert isinstance(self.sock, ssl.SSLSocket)
-            self._trust.check(self.sock.getpeercert(binary_form=True) or b"")
-        except BaseException:
-            self.close()
-            raise
 
 
 def trusted(ca: str | None = None) -> Trust:
