@@ -73,8 +73,10 @@ async def test_a_run_that_a_worker_waits_for_is_handed_over_as_if_it_had_been_qu
     worker = await harness.worker(declare(timeout="1h"))
     waiting = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
+    before = harness.store.writer.batches
     handed = await harness.start(given={"a": 1}, labels={"l": "m"})
     (lease,) = await waiting
+    assert before + 1 == harness.store.writer.batches, "started and leased in one transaction"
     queued = await harness.start(given={"a": 1}, labels={"l": "m"})
     other = await harness.one(worker)
     first, second = [replace(await harness.runs.get(run.id), id="", root_id="") for run in (handed, queued)]
