@@ -69,12 +69,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     postgresql://USER@HOST/DATABASE, which several servers may share.
     """
     make_folder: Annotated[bool, Flag(), "--make-folder"] = False
-    """Make the folder of `store` if it is not there. Without it a server refuses to start in a folder that is missing, as
-    that of a disk that is not mounted is."""
+    """Make the folder of `store` if it is missing. Without it a server does not start if the folder is missing, as
+    it is if a disk is not mounted."""
     host: Annotated[str, Text("an address or a host name", 1, 255), "--host"] = "127.0.0.1"
-    """The address to listen on. Others than loopback need a key, and `tls_cert` or `behind_proxy`."""
+    """Address to listen on. An address other than loopback needs a key, and `tls_cert` or `behind_proxy`."""
     port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
-    """The port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 takes a free one."""
     app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
     """MODULE:APP of the tasks that local workers execute; without it there are no local workers."""
     workers: Annotated[int, Whole(0, WORKERS_MAX), "--workers"] = 1
@@ -96,12 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
     `allow_host`."""
     tls_cert: Annotated[str, FILE, "--tls-cert"] = ""
-    """A file with the server's certificate in PEM, before those of its authorities: the server speaks TLS itself. It is read
+    """File with the server's certificate in PEM, followed by its CA certificates; turns on TLS. It is read
     again on SIGHUP."""
     tls_key: Annotated[str, FILE, "--tls-key"] = ""
-    """A file with the key of `tls_cert`, readable by the server's user only; the key is in the certificate's file if absent."""
+    """File with the key of `tls_cert`, readable by the server's user only; default: the file of `tls_cert`."""
     behind_proxy: Annotated[bool, Flag(), "--behind-proxy"] = False
-    """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
+    """Whether a TLS proxy stands before this server, which allows it to listen on other addresses than loopback."""
     trusted_proxy: Annotated[tuple[str, ...], Many(NETWORK), "--trusted-proxy"] = ()
     """Addresses or networks of proxies whose X-Forwarded-For, -Host and -Proto are believed, such as 10.0.0.0/8."""
     key_per_minute: Annotated[int, Whole(1, 10**9)] = 600_000
@@ -146,7 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 30 * 86_400_000
     """Retention of the past slots of schedules, at most `tombstone_ms`. Slots can be back-filled that far back."""
     reserve_bytes: Annotated[int, Bytes(0, 1024 * GIB)] = 64 * 1024 * 1024
-    """Disk space held back so that runs can finish on a full disk; 0 holds none."""
+    """Disk space reserved so that runs can finish on a full disk; 0 reserves none."""
     streams_max: Annotated[int, Whole(1, 1_000_000)] = 12_000
     """Maximum number of open event streams. An eighth is reserved for workers. Once keys exist, a key may hold half
     as many as are still free (alone, a third of all), and an organisation twice as many (two thirds).
@@ -158,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     beside a file, readable by its owner only; of PostgreSQL in the database.
     """
     earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
-    """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
+    """Earlier secrets of this store, to open values sealed with them. The content of a `.key` file is such a secret."""
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
     """The [Ray runtime environment](../how-to/ray.md) of local workers' runs, as JSON."""
     bootstrap_key: Annotated[str, Text("a key, hw_ID_SECRET", secret=True)] = ""
@@ -171,7 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     too) and networks (10.0.0.0/8). By default the server calls nothing inside its own network.
     """
     outbound_refuse: Annotated[tuple[str, ...], Many(EXACT_NETWORK)] = ()
-    """Networks that are never called, also if a host that is allowed leads there."""
+    """Networks that are never called, also if an allowed host resolves to them."""
     outbound_ports: Annotated[tuple[int, ...], Many(PORT)] = (443,)
     """Ports of public hosts that webhooks may go to."""
     outbound_http: Annotated[bool, Flag()] = False
@@ -182,9 +182,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: Annotated[bool, Flag(), "--access-log"] = False
     """Log each request, at any level."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
-    """Form of the log on stderr: lines of text, or a JSON object on each line."""
+    """Format of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
-    """The lowest level of what is logged."""
+    """Lowest level to log."""
     surfaces: tuple[SurfaceSettings, ...] = ()
     """Settings of surfaces, each of its own type; a surface without any has the defaults."""
 
@@ -212,15 +212,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
     """The [Ray runtime environment](../how-to/ray.md) of runs, as JSON."""
     ray_capacity: Annotated[int, RAY_CAPACITY, "--ray-capacity"] = 100
-    """Runs on Ray at once; 0 leaves them to other workers."""
+    """Runs on Ray at once; 0 leaves Ray tasks to other workers."""
     name: Annotated[str, Text("a name", 0, 200), "--name", "HEADWAY_WORKER_NAME"] = ""
     """Name for people; default: host and process id."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 20_000
     """Time for runs to finish when the worker is stopped."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
-    """Form of the log on stderr: lines of text, or a JSON object on each line."""
+    """Format of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
-    """The lowest level of what is logged."""
+    """Lowest level to log."""
     reload: Annotated[bool, Flag(), "--reload"] = False
     """Restart the worker when a file of the app changes, for development; its runs are handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, "--loop-blocked"] = 1_000

@@ -23,7 +23,7 @@ LONGEST_MS: Final = 100 * 365 * 86_400_000
 
 
 def parse_ms(text: str) -> int:
-    """Return the duration in milliseconds; raise ValueError with what is accepted."""
+    """Return the duration in milliseconds; raise ValueError with the accepted form."""
     if len(text) > TEXT_MAX:
         raise ValueError(f"a duration has {TEXT_MAX} characters at most")
     found = _iso_ms(text) if text[:1] == "P" else _words_ms(text.lower())

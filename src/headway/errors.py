@@ -62,14 +62,14 @@ class MalformedJson(BadRequest):
 class UnknownField(BadRequest):
     """The body names a field that this route does not have."""
 
-    code, title = "unknown_field", "The body has a field that is not known here"
+    code, title = "unknown_field", "The body has an unknown field"
     hint = "Unknown fields are refused because a typing error would silently drop an option."
 
 
 class BadParameter(BadRequest):
-    """A query parameter or header has a value that it cannot have."""
+    """A query parameter or header has an invalid value."""
 
-    code, title = "bad_parameter", "A parameter has a value that it cannot have"
+    code, title = "bad_parameter", "A parameter has an invalid value"
 
 
 class BadCursor(BadRequest):
@@ -99,7 +99,7 @@ class UnsupportedMediaType(BadRequest):
 
 
 class InvalidInput(HeadwayError):
-    """The JSON is well formed and has a value that it cannot have; `errors` point at each."""
+    """The JSON is well formed but has invalid values; `errors` point at each."""
 
     code, status, title = "invalid_input", 422, "The input does not match the schema"
 
@@ -110,15 +110,15 @@ class InputTooCostly(InvalidInput):
     code, title = "input_too_costly", "The input costs too much to check"
     hint = (
         "Make the input smaller, or the schema simpler: fewer alternatives, fewer references to itself, shorter patterns. "
-        "Schedules take only what can be checked at once."
+        "A schedule takes only an input that can be checked at once."
     )
 
 
 class SchemaTooCostly(InvalidInput):
     """The schema of a task is too large or applies too many subschemas to one value; `errors` point at the place."""
 
-    code, title = "schema_too_costly", "The schema costs too much to check with"
-    hint = "Make it simpler at the place that is named, and declare the task again."
+    code, title = "schema_too_costly", "Checking inputs against the schema costs too much"
+    hint = "Simplify the schema at the place that `errors` name, and declare the task again."
 
 
 class UnknownTask(InvalidInput):
@@ -129,17 +129,17 @@ class UnknownTask(InvalidInput):
 
 
 class InvalidSchedule(InvalidInput):
-    """A part of a schedule says nothing that can be kept to; `errors` name the part and what is accepted there."""
+    """A part of a schedule is invalid; `errors` name the part and the values that it accepts."""
 
-    code, title = "invalid_schedule", "The schedule cannot be understood"
+    code, title = "invalid_schedule", "The schedule is invalid"
     hint = "An occurrence is a word (Daily), a cron expression, an RRULE, or an interval (every 90m)."
 
 
 class TargetRefused(InvalidInput):
-    """The server does not call that host: it is not public, not on a usual port, or its name leads inside."""
+    """The server does not call that host: it is not public, not on a usual port, or its name resolves to a private address."""
 
     code, title = "target_refused", "The server does not call that address"
-    hint = "Use a public https address. Who operates the server can allow others: HEADWAY_OUTBOUND_ALLOW."
+    hint = "Use a public https address. The server's operator can allow others with HEADWAY_OUTBOUND_ALLOW."
 
 
 class IdempotencyKeyReused(InvalidInput):
@@ -156,16 +156,16 @@ class InvalidRecord(InvalidInput):
 
 
 class BadImport(InvalidInput):
-    """A file cannot be imported: it is not what it is said to be, or too many of its rows are refused."""
+    """A file cannot be imported: it does not have the format that was named, or too many of its rows are refused."""
 
     code, title = "bad_import", "The file cannot be imported"
-    hint = "What was imported before stays. The run's results name the rows that were refused."
+    hint = "Rows that were imported before stay. The run's results name the refused rows."
 
 
 class ExternalRefused(InvalidInput):
-    """An external database may not be connected to, or does not take what was asked of it. Nothing was changed."""
+    """The connection to an external database is not allowed, or the database refuses the operation. Nothing was changed."""
 
-    code, title = "external_refused", "The external database cannot be used so"
+    code, title = "external_refused", "The external database does not allow this"
 
 
 class QueryTooCostly(InvalidInput):
@@ -194,7 +194,7 @@ class Forbidden(HeadwayError):
 class NotFound(HeadwayError):
     """The addressed object does not exist."""
 
-    code, status, title = "not_found", 404, "There is no such thing here"
+    code, status, title = "not_found", 404, "Not found"
 
 
 class RunNotFound(NotFound):
@@ -291,7 +291,7 @@ class MethodNotAllowed(HeadwayError):
 class Gone(HeadwayError):
     """The addressed object existed and was removed."""
 
-    code, status, title = "gone", 410, "It was here and is not any more"
+    code, status, title = "gone", 410, "The object was removed"
 
 
 class RunPurged(Gone):
@@ -301,28 +301,28 @@ class RunPurged(Gone):
 
 
 class Conflict(HeadwayError):
-    """The request does not fit the state of things."""
+    """The request conflicts with the current state."""
 
-    code, status, title = "conflict", 409, "The request does not fit the state of things"
+    code, status, title = "conflict", 409, "The request conflicts with the current state"
 
 
 class InvalidState(Conflict):
-    """The run is not in a state in which this can happen; `state` says where it is."""
+    """The run's state does not allow the request; `state` names it."""
 
-    code, title = "invalid_state", "The run is not in a state in which this can happen"
+    code, title = "invalid_state", "The run's state does not allow this"
 
 
 class Damaged(Conflict):
     """A stored value that the answer needs was damaged on the server's disk and cannot be read."""
 
-    code, title = "damaged", "It was damaged on the server's disk"
-    hint = "`headway doctor --verify` names everything that is damaged; a backup may have it whole."
+    code, title = "damaged", "A stored value was damaged on the server's disk"
+    hint = "`headway doctor --verify` names everything that is damaged; a backup may have it intact."
 
 
 class LeaseLost(Conflict):
     """The worker's lease epoch is not the run's: another attempt owns it, or none does. Nothing was changed."""
 
-    code, title = "lease_lost", "The lease is not held any more; nothing was changed"
+    code, title = "lease_lost", "The worker does not hold the lease any more; nothing was changed"
 
 
 class RunStopping(Conflict):
@@ -365,19 +365,19 @@ class IdempotencyInProgress(Conflict):
 
 
 class TableInUse(Conflict):
-    """The table or field cannot be changed so: something else relies on it, or its records do not fit."""
+    """The table or field cannot be changed like this: another object depends on it, or its records do not fit."""
 
-    code, title = "table_in_use", "Something relies on the table as it is"
+    code, title = "table_in_use", "The table or field is in use"
 
 
 class RecordInUse(Conflict):
-    """The record is named by others in a connection that restricts this; `errors` name them. Nothing was changed."""
+    """Other records connect to the record by a connection that restricts this; `errors` name them. Nothing was changed."""
 
-    code, title = "record_in_use", "Other records name this one"
+    code, title = "record_in_use", "Other records connect to this one"
 
 
 class RecordFailed(Conflict):
-    """A record task that stops at the first failure has come to one; `record_id` names the record."""
+    """A record failed in a record task that stops at the first failure; `record_id` names the record."""
 
     code, title = "record_failed", "A record failed, and the task stops there"
     hint = "See what is wrong with it (GET /v1/runs/{id}/record-errors), and start the task again."
@@ -400,7 +400,7 @@ class VersionMismatch(HeadwayError):
     """`If-Match` does not name the version that the object has now."""
 
     code, status, title = "version_mismatch", 412, "The object has changed"
-    hint = "Read it again and repeat the change on what you find."
+    hint = "Read the object again, and repeat the change on its current version."
 
 
 class Protected(HeadwayError):
@@ -411,7 +411,7 @@ class Protected(HeadwayError):
 
 
 class TooManyRequests(HeadwayError):
-    """A limit is spent: of the key, of its organisation, or of attempts without a valid one."""
+    """A rate limit is exceeded: of the key, of its organisation, or of attempts without a valid key."""
 
     code, status, title = "too_many_requests", 429, "Too many requests"
     hint = "Wait as long as Retry-After says; X-RateLimit-Remaining says what is left."
@@ -423,11 +423,11 @@ class TooManyRequests(HeadwayError):
 
 
 class TargetUnreachable(HeadwayError):
-    """The target of a record task took nothing, repeatedly; the run is tried again later, from that record."""
+    """The target of a record task failed repeatedly; the run is tried again later, from that record."""
 
-    code, status, title = "target_unreachable", 502, "What the task sends to cannot be reached"
+    code, status, title = "target_unreachable", 502, "The target of the record task cannot be reached"
     hint = (
-        "See that the mail server or the receiver is there; the records that failed meanwhile can be run again alone."
+        "Check that the mail server or the receiver is running; the records that failed can be run again on their own."
     )
 
 
@@ -435,13 +435,13 @@ class ExternalFailed(HeadwayError):
     """An external database cannot be reached, or has not answered in time. A change may have been made or not."""
 
     code, status, title = "external_failed", 502, "The external database did not answer"
-    hint = "Look whether it is there, and whether its URL is still right."
+    hint = "Check that the database is running and that its URL is still right."
 
 
 class Unavailable(HeadwayError):
     """The server cannot take the request now; nothing was changed, and it may be repeated with its Idempotency-Key."""
 
-    code, status, title, retry_after_s = "unavailable", 503, "Not available just now", 1
+    code, status, title, retry_after_s = "unavailable", 503, "Temporarily unavailable", 1
 
 
 class StorageFull(Unavailable):
@@ -461,7 +461,7 @@ class StorageBusy(Unavailable):
     """Another program holds the database; nothing was changed."""
 
     code, title, retry_after_s = "storage_busy", "Another program holds the database", 1
-    hint = "Repeat it. If it goes on: something else has the store's file open in a long transaction; end that."
+    hint = "Repeat the request. If that does not help, another program holds the store's file in a long transaction: end it."
 
 
 class StorageUnavailable(Unavailable):
@@ -478,19 +478,17 @@ class Draining(Unavailable):
 
 
 class CutOff(Unavailable):
-    """The server ended before it was done. A requested change may have been made or not."""
+    """The server stopped before the request was complete. A requested change may have been made or not."""
 
-    code, title = "cut_off", "The server went before it could answer"
+    code, title = "cut_off", "The server stopped before it could answer"
     hint = "Try again with the same Idempotency-Key: if the change was made after all, it is not made twice."
 
 
 class Overloaded(Unavailable):
-    """More requests wait than the server will hold."""
+    """More requests wait than the server accepts."""
 
-    code, title = "overloaded", "The server has more to do than it will hold"
-    hint = (
-        "Wait as long as Retry-After says. Who asks again before, on the same connection, is not answered until then."
-    )
+    code, title = "overloaded", "The server is overloaded"
+    hint = "Wait as long as Retry-After says. An earlier request on the same connection is not answered until then."
 
 
 def _tree(root: type[HeadwayError]) -> list[type[HeadwayError]]:

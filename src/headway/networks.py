@@ -114,5 +114,5 @@ def named(entry: str) -> tuple[str, int | None]:
     if not colon:
         host, port = text, ""
     if not host or UNFIT.search(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65_536)):  # noqa: PLR2004
-        raise ValueError(f"{entry!r} is no host, such as mail.example.com or 127.0.0.1:8080")
+        raise ValueError(f"{entry!r} is not a host, such as mail.example.com or 127.0.0.1:8080")
     return canonical_host(host), int(port) if port else None

@@ -150,7 +150,7 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
     """
     for each in settings_of(table):
         if each.former and environment.get(old := f"{PREFIX}{each.former.upper()}"):
-            raise ValueError(f"{old} is no more: see {each.variable}, which is off unless it is set")
+            raise ValueError(f"{old} was renamed: see {each.variable}, which is off unless it is set")
     values = {}
     for each in settings_of(table):
         text = environment.get(each.variable, "") if each.variable else ""

@@ -21,7 +21,7 @@ def open_closed() -> None:
 
 
 def replace_lost() -> None:
-    """Replace standard streams whose terminal or reader is gone by /dev/null: what is written later fails nothing.
+    """Replace standard streams whose terminal or reader is gone by /dev/null: later writes to it do not fail.
 
     Nor does the exit code, which Python makes 120 if it cannot write the rest.
     """

@@ -2,7 +2,7 @@
 
 A sealed text is `v1.<key id>.<nonce and ciphertext>`. The key is derived (HKDF-SHA-256) from the store's secret, so that a
 copy of the database alone gives nothing away. What a text belongs to ("smtp:default", "table:17:url") is authenticated
-with it: moved to another place it does not open, so nobody who can write a row can have our password sent to himself.
+with it: moved to another row it does not open, so a user with write access to rows cannot have the password sent elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEY_FILE: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class NotOpened(Exception):
-    """The text is not what this vault sealed for that place; it says nothing of what is inside."""
+    """The text is not what this vault sealed for that place; its message holds nothing of the content."""
 
 
 class Vault:

@@ -231,7 +231,7 @@ def test_a_move_that_a_person_stops_says_how_to_go_on(store, postgres_url):
         moving.send_signal(signal.SIGINT)
         _, err = moving.communicate(timeout=30)
     assert moving.returncode == 130
-    assert "the same command goes on where it was" in err
+    assert "the same command continues it" in err
     assert "Traceback" not in err
 
 

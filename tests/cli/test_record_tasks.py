@@ -124,7 +124,7 @@ def test_records_that_failed_are_listed_and_run_again_alone(run, client, table):
         (["create", "X", "-t", "TABLE", "--action", "[]"], 2, "--action has to be a JSON object"),
         (["create", "--definition", '{"nmae": "X"}'], 2, "nmae"),
         (["create", "--definition", "@/nowhere.json"], 2, "cannot read"),
-        (["edit", "X"], 2, "say what to change"),
+        (["edit", "X"], 2, "nothing to change; see --help"),
         (["edit", "X", "--definition", '{"name": "Y"}'], 2, "cannot be changed"),
         (["edit", "Nobody", "--set", "Status=a"], 5, "Nobody"),
         (["delete", "Nobody"], 5, "Nobody"),

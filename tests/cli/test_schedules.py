@@ -60,7 +60,7 @@ def test_a_schedule_is_made_looked_at_changed_and_removed(headway, there):
         (["create", "x", "61 * * * *", "backup"], 2, "occurrence, minute: "),
         (["create", "x", "Daily", "backup", "level=much"], 2, "input.level: "),
         (["create", "x", "Daily", "nothing"], 2, "no worker has declared"),
-        (["edit", "x"], 2, "say what to change"),
+        (["edit", "x"], 2, "nothing to change; see --help"),
         (["preview", "0 9 * * *", "-z", "Mars"], 2, "timezone: "),
         (["pause", "nobody"], 5, "there is no schedule 'nobody'"),
     ],

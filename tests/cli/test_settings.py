@@ -215,7 +215,7 @@ def test_a_worker_reads_its_settings_from_the_environment_too(headway, monkeypat
     assert (code, "HEADWAY_CAPACITY (--capacity): '0' is not a whole number from 1 to 100000" in err) == (2, True)
     monkeypatch.setenv(variable("capacity"), "")
     code, _, err = headway("worker")
-    assert (code, "MODULE:APP, or in HEADWAY_APP" in err) == (2, True)
+    assert (code, "as MODULE:APP or in HEADWAY_APP" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def test_the_servers_own_tasks_are_no_commands(in_memory):
 
 @pytest.mark.parametrize("alias", ["", "x", "=x", "a b=c", "DELETE x=y", "x=", "../x=y", "x=a\nb"])
 def test_an_alias_that_is_none_is_refused(alias):
-    with pytest.raises(ValueError, match="no alias of a command"):
+    with pytest.raises(ValueError, match="not an alias of a command"):
         Commands([alias])
 
 

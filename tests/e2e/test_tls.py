@@ -221,7 +221,7 @@ REFUSED = {
     "mismatched": (mismatched, "is not that of the first certificate"),
     "reversed": (reversed_chain, "is not that of the first certificate"),
     "exposed": (exposed, "others may read or change the key"),
-    "no certificate": (no_certificate, "is no certificate in PEM"),
+    "no certificate": (no_certificate, "is not a certificate in PEM"),
     "no key": (no_key, "there is no private key in PEM"),
 }
 

@@ -377,7 +377,7 @@ def test_what_postgresql_cannot_keep_is_named(path, postgres_url):
     connection = apsw.Connection(str(filled(empty(path))))
     connection.execute("UPDATE tasks SET definition = ?", ("a\0b",))
     connection.close()
-    with pytest.raises(StoreRefused, match="tasks has what PostgreSQL cannot keep"):
+    with pytest.raises(StoreRefused, match="tasks has a value that PostgreSQL cannot store"):
         moved(path, postgres_url)
 
 

@@ -59,5 +59,5 @@ def test_origins_are_written_as_browsers_write_them(table, name):
 @pytest.mark.parametrize("old", ["HEADWAY_ANONYMOUS_LOOPBACK", "HEADWAY_CLOUDCOIN_ANONYMOUS"])
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_a_setting_of_before_is_refused_with_where_to_look_instead(old, value):
-    with pytest.raises(ValueError, match=rf"{old} is no more: see HEADWAY_.*LOOPBACK_WITHOUT_KEY"):
+    with pytest.raises(ValueError, match=rf"{old} was renamed: see HEADWAY_.*LOOPBACK_WITHOUT_KEY"):
         from_environment({old: value})

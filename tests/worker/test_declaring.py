@@ -241,7 +241,7 @@ def test_an_option_of_the_wrong_kind_is_refused_with_the_kind_that_it_takes(opti
 def test_a_context_that_is_not_first_is_refused_with_where_it_stands():
     def late(x, ctx: headway.SyncContext): ...
 
-    with pytest.raises(TypeError, match="task late: ctx: the context is the first parameter"):
+    with pytest.raises(TypeError, match="task late: ctx: the context must be the first parameter"):
         App().task(late)
 
 

@@ -14,7 +14,12 @@ from headway.cli.exits import Exit
 from headway.cli.printable import one_line, printable
 
 store_option = click.option(
-    "--store", metavar="URL", envvar="HEADWAY_STORE", default="sqlite:///headway.db", show_default=True
+    "--store",
+    metavar="URL",
+    envvar="HEADWAY_STORE",
+    default="sqlite:///headway.db",
+    show_default=True,
+    help="URL of the store.",
 )
 
 

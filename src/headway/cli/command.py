@@ -49,14 +49,14 @@ def global_options() -> list[click.Option]:
             type=click.Path(),
             expose_value=False,
             callback=_remember("ca"),
-            help="Certificates of authorities to trust for the server. HEADWAY_CA, or the system's, if absent.",
+            help="File with CA certificates to trust for the server. Default: HEADWAY_CA, else the system's.",
         ),
         click.Option(
             ["--json"],
             is_flag=True,
             expose_value=False,
             callback=_remember("json"),
-            help="Answer in JSON; streams in JSON lines.",
+            help="Print JSON; streams as JSON lines.",
         ),
     ]
 

@@ -36,7 +36,7 @@ def completion(ctx: click.Context, /, shell: str) -> None:
         source <(headway completion zsh)     # in ~/.zshrc, after compinit
         headway completion fish > ~/.config/fish/completions/headway.fish
 
-    Tasks and runs are asked of the server that HEADWAY_URL or --url names; there are none while it cannot be reached.
+    Names of tasks and runs come from the server of HEADWAY_URL or --url; none are offered while it cannot be reached.
     """  # noqa: D301
     kind = get_completion_class(shell)
     assert kind is not None, shell

@@ -29,8 +29,14 @@ def show_() -> None:
 @click.option("--sender", required=True, metavar="ADDRESS", help="Sender address.")
 @click.option("--sender-name", default="", help="Sender name.")
 @click.option("--reply-to", default="", metavar="ADDRESS", help="Reply-To address.")
-@click.option("--port", default=587, show_default=True, type=click.IntRange(1, 65_535))
-@click.option("--security", type=click.Choice(["starttls", "tls", "plain"]), default="starttls", show_default=True)
+@click.option("--port", default=587, show_default=True, type=click.IntRange(1, 65_535), help="Port.")
+@click.option(
+    "--security",
+    type=click.Choice(["starttls", "tls", "plain"]),
+    default="starttls",
+    show_default=True,
+    help="Encryption of the connection.",
+)
 @click.option("--username", default="", help="User name at the mail server.")
 @click.option("--password-file", metavar="FILE|-", help="File with the password; - for stdin. Default: unchanged.")
 def set_(host: str, security: Literal["starttls", "tls", "plain"], password_file: str | None, **options: Any) -> None:

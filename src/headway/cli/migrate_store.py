@@ -32,8 +32,8 @@ def migrate_store(source: str, target: str, accept_loss: bool) -> None:
     \b
         headway migrate-store sqlite:///headway.db postgresql://headway@db/headway
 
-    Stop the server first; the file stays as it is. What is stopped halfway goes on when it is started again, and the
-    database cannot be served before all is there and has been compared.
+    Stop the server first; the file stays as it is. If the command is interrupted, start it again to continue; the
+    database cannot be served before all rows are copied and compared.
     """  # noqa: D301
     from headway.serving import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
@@ -41,7 +41,7 @@ def migrate_store(source: str, target: str, accept_loss: bool) -> None:
         with reporting_errors(), _screen() as tell:
             report = offline.migrate_store(source, target, tell, accept_loss=accept_loss)
     except KeyboardInterrupt:
-        click.echo("It is not finished: the same command goes on where it was.", err=True)
+        click.echo("The move is not finished: the same command continues it.", err=True)
         raise
     show.answer(report, _sentence(report))
 

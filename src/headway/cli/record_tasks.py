@@ -30,7 +30,7 @@ def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that define a record task to a command."""
     for option in (
         click.option(
-            "--definition", metavar="JSON|@FILE|-", help="Whole definition as JSON, from a file or stdin. Options win."
+            "--definition", metavar="JSON|@FILE|-", help="Whole definition as JSON, from a file or stdin. Options override it."
         ),
         click.option("--queue", "-q", help="Queue of its runs."),
         click.option("--description", help="Description."),
@@ -42,7 +42,7 @@ def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--set", "values", multiple=True, metavar="FIELD=VALUE|FIELD:=JSON",
-            help='Change a field of each: the action "update", before all others.',
+            help='Set a field of each record: an "update" action, before all others.',
         ),
         filter_options,
         click.option("--table", "-t", help="Table of the records."),
@@ -59,7 +59,7 @@ def _definition(
     body = document(definition, "--definition")
     unknown = sorted(body.keys() - WORDS)
     if unknown:
-        raise click.UsageError(f"--definition has {', '.join(unknown)}; what is known: {', '.join(sorted(WORDS))}")
+        raise click.UsageError(f"--definition has {', '.join(unknown)}; known: {', '.join(sorted(WORDS))}")
     wanted = condition(where, text)
     if wanted is not None:
         body["filter"] = wanted
@@ -103,9 +103,9 @@ def show_(name: str) -> None:
 @record_tasks.command("create")
 @click.argument("name", required=False)
 @definition_options
-@click.option("--inactive", is_flag=True, help="Make it inactive.")
+@click.option("--inactive", is_flag=True, help="Make the record task inactive.")
 def create(name: str | None, inactive: bool, **options: Any) -> None:
-    """Make a record task: what is done to each record of a table that fits.
+    """Make a record task: actions on each record of a table that matches a filter.
 
     \b
         headway record-tasks create Remind -t customers --where Orders "at least" 10 --set Status=regular
@@ -115,7 +115,7 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
     body = _definition(**options, name=name, active=False if inactive else None)
     missing = [word for word in ("name", "table", "actions") if not body.get(word)]
     if missing:
-        raise click.UsageError(f"say what it is to do; missing: {', '.join(missing)}")
+        raise click.UsageError(f"the definition is not complete; missing: {', '.join(missing)}")
     with session.current().client() as client:
         made = client.record_tasks.create(body.pop("name"), body.pop("table"), body.pop("actions"), **body)
     show.answer(
@@ -128,10 +128,10 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
 @definition_options
 @click.option("--all-records", is_flag=True, help="Apply the actions to all records, without a filter.")
 def edit(name: str, all_records: bool, **options: Any) -> None:
-    """Change the given options of a record task. Actions are given whole, with their secrets."""
+    """Change the given options of a record task. New actions replace all earlier ones, with their secrets."""
     changes = _definition(**options) | ({"filter": None} if all_records else {})
     if not changes:
-        raise click.UsageError("say what to change")
+        raise click.UsageError("nothing to change; see --help")
     fixed = sorted(changes.keys() - {*PatchRecordTask.__struct_fields__})
     if fixed:
         raise click.UsageError(f"{', '.join(fixed)} cannot be changed here; see headway tasks")

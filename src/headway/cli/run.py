@@ -22,9 +22,14 @@ from headway.protocol import fields as written
 @click.command(cls=Command)
 @click.argument("task", shell_complete=completion.tasks)
 @click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
-@click.option("--input", "document", metavar="JSON|@FILE|-", help="Input as JSON, from a file or stdin. Fields win.")
+@click.option(
+    "--input",
+    "document",
+    metavar="JSON|@FILE|-",
+    help="Input as JSON, from a file or stdin. KEY=VALUE arguments override it.",
+)
 @click.option("--detach", "-d", is_flag=True, help="Print the id and exit.")
-@click.option("--timeout", metavar="DURATION", help="Longest watch; then exit with 7. The run goes on.")
+@click.option("--timeout", metavar="DURATION", help="Longest time to watch; then exit with 7. The run goes on.")
 @click.option("--name", help="Name of the run for people.")
 @click.option("--priority", "-p", type=click.IntRange(0, 10), help="Priority of the run, 0 to 10; higher first.")
 @click.option("--queue", "-q", help="Queue of the run.")
@@ -55,10 +60,10 @@ def run(
         headway run backup folder=/srv/data level=9
         headway run report --input @report.json --detach
 
-    KEY=VALUE is text; where the task's input takes no text, such as 15 for an integer, true, or a list, the value is
-    read as that. KEY:=JSON is JSON whatever the task takes.
+    KEY=VALUE is text. If the task's input schema has another type for KEY, such as an integer or a list, VALUE is
+    read as that type. KEY:=JSON is JSON for every type.
 
-    Ctrl-C leaves the run to itself and says how to find it again.
+    Ctrl-C stops watching, not the run, and prints how to watch the run again.
     """  # noqa: D301
     shown = session.current()
     timeout_s = span_s(timeout, "--timeout")

@@ -48,21 +48,21 @@ def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 def runs() -> None:
     """List, show, watch, stop, retry and explain runs.
 
-    RUN is the id of a run, or a beginning of it that no other run has, of four characters or more: what lists show on a
-    narrow terminal is enough. --last is the run that was started last; with --task TASK, the last one of that task.
+    RUN is the id of a run, or a prefix of four characters or more that no other run has, such as lists show on a
+    narrow terminal. --last is the run that was started last; with --task TASK, the last run of that task.
     """
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the filters of a list to a command."""
     for option in (
-        click.option("--finished-before", metavar="TIME"),
-        click.option("--finished-after", metavar="TIME"),
-        click.option("--created-before", metavar="TIME"),
+        click.option("--finished-before", metavar="TIME", help="Filter by time of the end."),
+        click.option("--finished-after", metavar="TIME", help="Filter by time of the end."),
+        click.option("--created-before", metavar="TIME", help="Filter by time of creation."),
         click.option(
             "--created-after",
             metavar="TIME",
-            help="Filter by time, such as 2026-12-01T02:00:00Z; likewise the next three.",
+            help="Filter by time of creation, such as 2026-12-01T02:00:00Z.",
         ),
         click.option("--parent", "parent_id", metavar="ID", help="Filter by parent run."),
         click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="Filter by label."),
@@ -347,7 +347,7 @@ def bulk(action: str, reason: str, from_scratch: bool, dry_run: bool, yes: bool,
         filters = _filters(client, options)
         preview = client.runs.bulk(filters, action, dry_run=True)
         if not isinstance(preview, BulkPreview):
-            raise UnexpectedAnswer("the preview is not one")
+            raise UnexpectedAnswer("the server's answer to the preview is not a preview")
         if dry_run:
             show.answer(preview, f"{action} would touch {show.counted(preview.count, 'run')}")
             return
@@ -355,5 +355,5 @@ def bulk(action: str, reason: str, from_scratch: bool, dry_run: bool, yes: bool,
             click.confirm(f"{action} {show.counted(preview.count, 'run')}?", abort=True, err=True)
         done = client.runs.bulk(filters, action, reason=reason, from_scratch=from_scratch)
         if isinstance(done, BulkPreview):
-            raise UnexpectedAnswer("the server has only counted")
+            raise UnexpectedAnswer("the server counted the runs and did not change them")
         show.answer(done.run, f"{done.id}  {done.state}: it does the work; headway runs watch {done.id}")

@@ -42,17 +42,26 @@ def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--label", "-l", "labels", multiple=True, metavar="K=V", help="Label of the runs; may be repeated."
         ),
         click.option(
-            "--input", "input_", metavar="JSON|@FILE|-", help="Input as JSON, from a file or stdin. Fields win."
+            "--input",
+            "input_",
+            metavar="JSON|@FILE|-",
+            help="Input as JSON, from a file or stdin. KEY=VALUE arguments override it.",
         ),
         click.option("--jitter", metavar="DURATION", help="Longest random delay of a run after its slot."),
-        click.option("--late-after", metavar="DURATION", help="Lateness up to which a slot still runs with skip."),
-        click.option("--catch-up-window", metavar="DURATION", help="Age above which slots are missed with all."),
-        click.option("--catch-up-max", type=int, help="Number of newest slots that run with all."),
+        click.option(
+            "--late-after", metavar="DURATION", help="With --catch-up skip: lateness up to which a slot still runs."
+        ),
+        click.option(
+            "--catch-up-window", metavar="DURATION", help="With --catch-up all: age above which slots are missed."
+        ),
+        click.option(
+            "--catch-up-max", type=int, help="With --catch-up all: maximum number of slots that run, the newest."
+        ),
         click.option("--catch-up", type=_CATCH_UP, help="Policy for slots that passed during an outage."),
-        click.option("--queue-max", type=int, help="Limit of unfinished runs with queue."),
+        click.option("--queue-max", type=int, help="With --overlap queue: maximum number of unfinished runs."),
         click.option("--overlap", type=_OVERLAP, help="Policy for a slot while an earlier run is unfinished."),
         click.option("--end", "ends_at", metavar="TIME", help="Latest slot."),
-        click.option("--start", "starts_at", metavar="TIME", help="Earliest slot, from which intervals count."),
+        click.option("--start", "starts_at", metavar="TIME", help="Earliest slot; intervals count from it."),
         click.option("--timezone", "-z", metavar="ZONE", help="Time zone, such as Europe/Berlin."),
     ):
         command = option(command)
@@ -104,7 +113,7 @@ def show_(named: str) -> None:
 @click.argument("task", shell_complete=completion.tasks)
 @fields_argument
 @definition_options
-@click.option("--paused", is_flag=True, help="Make it paused.")
+@click.option("--paused", is_flag=True, help="Make the schedule paused.")
 @click.option("--dry-run", is_flag=True, help="Check the request and make nothing.")
 def create(
     name: str, occurrence: str, task: str, fields: tuple[str, ...], input_: str | None, paused: bool, dry_run: bool,
@@ -143,7 +152,7 @@ def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any
             task = options.get("task") or client.schedules.get(named).task
             changes["input"] = input_document(input_) | input_values(client, task, list(map(input_field, fields)))
         if not changes:
-            raise click.UsageError("say what to change")
+            raise click.UsageError("nothing to change; see --help")
         schedule = client.schedules.update(named, **changes)
     show.answer(
         schedule, f"{schedule.name} fires {schedule.explanation}; next: {schedule.next_slot_at or schedule.state}"
@@ -153,7 +162,7 @@ def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any
 @schedules.command("pause")
 @named_argument
 def pause(named: str) -> None:
-    """Let no slot come; runs in progress go on."""
+    """Pause a schedule; runs in progress go on."""
     with session.current().client() as client:
         schedule = client.schedules.pause(named)
     show.answer(schedule, f"{schedule.name} is paused")
@@ -163,7 +172,7 @@ def pause(named: str) -> None:
 @named_argument
 @click.option("--catch-up", type=_CATCH_UP, help="Policy for the slots of the pause.")
 def resume(named: str, catch_up: CatchUpName | None) -> None:
-    """Let slots come again."""
+    """Resume a schedule."""
     with session.current().client() as client:
         schedule = client.schedules.resume(named, catch_up=catch_up)
     show.answer(schedule, f"{schedule.name} goes on; next: {schedule.next_slot_at or 'never'}")
@@ -174,7 +183,7 @@ def resume(named: str, catch_up: CatchUpName | None) -> None:
 @click.option("--overlap", type=_OVERLAP, help="Policy while an earlier run is unfinished.")
 @click.option("--reason", "-m", default="", help="Reason, kept with the run.")
 def trigger(named: str, overlap: OverlapName | None, reason: str) -> None:
-    """Start a run now, beside the slots."""
+    """Start a run now, independently of the slots."""
     with session.current().client() as client:
         handle = client.schedules.trigger(named, overlap=overlap, reason=reason)
     show.started(handle)
@@ -202,9 +211,7 @@ def backfill(named: str, first: str, last: str, overlap: OverlapName | None, dry
 @schedules.command("preview")
 @click.argument("what", metavar="NAME|ID|OCCURRENCE")
 @click.option("--timezone", "-z", metavar="ZONE", help="Time zone of an occurrence.")
-@click.option(
-    "--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of records."
-)
+@click.option("--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of slots.")
 def preview(what: str, timezone: str | None, count: int) -> None:
     """Show the next slots of a schedule, or, with --timezone, of an OCCURRENCE."""
     with session.current().client() as client:

@@ -48,7 +48,7 @@ def table(
     """Print rows: on a terminal in columns that fit, elsewhere whole and tab-separated.
 
     On a terminal that is too narrow `texts` are cut, then `ids` are shortened to the shortest prefix that tells them apart,
-    then `names` are folded; other columns are never cut. What is too wide even so is shown as a block of lines for each row.
+    then `names` are folded; other columns are never cut. A table that is still too wide is shown as a block of lines for each row.
     """
     cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     if not on_a_terminal():

@@ -134,10 +134,10 @@ def delete(table: str, yes: bool) -> None:
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the filter of records to a command; `condition` reads it."""
     for option in (
-        click.option("--filter", "text", metavar="JSON", help="Filter of AND and OR, in the API's form."),
+        click.option("--filter", "text", metavar="JSON", help="Filter with AND and OR, as JSON in the API's form."),
         click.option(
             "--where", nargs=3, multiple=True, metavar="FIELD OPERATOR VALUE",
-            help='Such as --where Age ">" 40; all must be so.',
+            help='Condition, such as --where Age ">" 40; may be repeated, and all must hold.',
         ),
     ):  # fmt: skip
         command = option(command)
@@ -153,7 +153,7 @@ def condition(where: tuple[tuple[str, str, str], ...], text: str | None) -> Any:
         try:
             found.append(msgspec.json.decode(text))
         except msgspec.DecodeError as error:
-            raise click.UsageError(f"--filter is no JSON: {error}") from None
+            raise click.UsageError(f"--filter is not JSON: {error}") from None
     return found or None
 
 
@@ -181,7 +181,10 @@ def _values(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.argument("table")
 @filter_options
 @click.option(
-    "--order", default="", metavar="FIELD", help='created_at, or an indexed field; "FIELD desc" from its end.'
+    "--order",
+    default="",
+    metavar="FIELD",
+    help='Sort by created_at or an indexed field; "FIELD desc" for descending order.',
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum number of records.")
 def records(table: str, where: tuple[tuple[str, str, str], ...], text: str | None, order: str, limit: int) -> None:
@@ -246,13 +249,18 @@ def remove(table: str, records: tuple[str, ...]) -> None:
 @tables.command("import")
 @click.argument("table")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--upsert-by", default="", metavar="FIELD", help="Unique field by which rows change existing records.")
+@click.option(
+    "--upsert-by",
+    default="",
+    metavar="FIELD",
+    help="Unique field: rows with the value of an existing record change that record.",
+)
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="COLUMN=FIELD",
-    help="Field of a column with another name.",
+    help="Field for a column with another name; may be repeated.",
 )
 @click.option("--ignore-unknown", is_flag=True, help="Ignore columns without a field.")
 @click.option("--encoding", type=click.Choice(["utf-8", "windows-1252", "latin-1"]), default="utf-8", show_default=True)

@@ -36,22 +36,22 @@ setting = partial(option, config.WorkerSettings)
 
 @click.command(cls=Command)
 @argument(config.WorkerSettings, "app")
-@setting("processes", "How many. Default: 1", also=("-n",))
-@setting("capacity", "Runs at once in each. Default: 100")
-@setting("queues", "Claim from these only; from all if absent.", "A,B")
-@setting("ray_address", "The Ray cluster; RAY_ADDRESS or auto if absent.", "ADDRESS")
-@setting("ray_capacity", "Runs on Ray at once; 0 leaves them to others. Default: 100")
-@setting("name", "What people call it; host and process id if absent.", "NAME")
-@setting("drain_ms", "How long runs may finish on a stop. Default: 20s", "DURATION")
-@setting("log_format", "Form of the log: text or json, an object on each line. Default: text", "FORM")
-@setting("log_level", "The lowest level that is logged: debug, info, warning or error. Default: info", "LEVEL")
+@setting("processes", "Number of worker processes. Default: 1", also=("-n",))
+@setting("capacity", "Runs that each process executes at once. Default: 100")
+@setting("queues", "Queues to claim from. Default: all", "A,B")
+@setting("ray_address", "Address of the Ray cluster. Default: RAY_ADDRESS, else auto", "ADDRESS")
+@setting("ray_capacity", "Runs on Ray at once; 0 leaves them to other workers. Default: 100")
+@setting("name", "Name for people. Default: host and process id", "NAME")
+@setting("drain_ms", "Time for runs to finish at a stop. Default: 20s", "DURATION")
+@setting("log_format", "Format of the log: text, or json with an object on each line. Default: text", "FORM")
+@setting("log_level", "Lowest level to log: debug, info, warning or error. Default: info", "LEVEL")
 @setting("reload", "For development: start again when a file of the app changes.")
-@setting("loop_blocked_ms", "Tell of a task that blocks the event loop after so long. Default: 1s", "DURATION")
+@setting("loop_blocked_ms", "Report a task that blocks the event loop for this long. Default: 1s", "DURATION")
 @click.pass_context
 def worker(ctx: click.Context, /, **options: Any) -> None:
     """Execute the tasks of MODULE:APP for a server, on this or another machine.
 
-    With several servers on one store it works for one of them, and moves to the next, with what it runs, when that fails.
+    With several servers on one store it works for one of them, and moves to the next one, with its runs, when that fails.
     Processes that die are started again. On SIGTERM or Ctrl-C runs may finish; those that do not are handed back to the
     server, and the attempt does not count. A second one hands them back at once. On SIGHUP the processes drain and start
     again, with the app as it is then; if the terminal was closed, they end.
@@ -65,7 +65,7 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     except ValueError as error:
         raise Refused(str(error)) from None
     if not settings.app:
-        raise click.UsageError("name the app whose tasks it executes as MODULE:APP, or in HEADWAY_APP")
+        raise click.UsageError("name the app whose tasks to execute, as MODULE:APP or in HEADWAY_APP")
     shown = session.current()
     url = ",".join(Address.parse(one).url for one in urls(shown.url))
     credential = key(file=shown.key_file) or ""

@@ -49,7 +49,7 @@ def task_name(task: Task) -> str:
         return task
     if isinstance(name := getattr(task, "name", None), str) and hasattr(task, "is_async"):
         return name
-    raise TypeError(f"{task!r} is no task: give its name, or the function that @app.task declares")
+    raise TypeError(f"{task!r} is not a task: give its name, or the function that @app.task declares")
 
 
 def moment(value: Moment | None) -> str | None:

@@ -17,14 +17,14 @@ class ConnectionLost(HeadwayError):
     """The server could not be reached, or went away before it had answered."""
 
     code, status, title = "connection_lost", 503, "The server cannot be reached"
-    hint = "Start it with `headway serve`, or say where it is with --url or HEADWAY_URL."
+    hint = "Start it with `headway serve`, or give its URL with --url or HEADWAY_URL."
 
 
 class UnexpectedAnswer(HeadwayError):
     """The answer is not Headway's: a proxy, or another server on that port."""
 
-    code, status, title = "unexpected_answer", 502, "The answer is not Headway's"
-    hint = "Look at what is listening on that address."
+    code, status, title = "unexpected_answer", 502, "The answer does not come from a Headway server"
+    hint = "Check which program listens on that address."
 
 
 class WaitTimeout(HeadwayError, TimeoutError):

@@ -33,7 +33,7 @@ def urls(said: str | Iterable[str] | None = None) -> list[str]:
     given = [said] if isinstance(said, str) else list(said)
     found = dict.fromkeys(url.strip().rstrip("/") for text in given for url in text.split(",") if url.strip())
     if not found:
-        raise BadParameter(f"{said!r:.200} names no server; write http://127.0.0.1:8006, several with commas between")
+        raise BadParameter(f"{said!r:.200} names no server; write http://127.0.0.1:8006, and commas between several")
     return list(found)
 
 

@@ -101,7 +101,7 @@ class _Reading:
 
     def _alias(self, hint: Any, value: Any) -> Any:
         if hint in self._aliases:
-            raise TypeError(f"{hint} contains itself; a class can, or annotate it with Any")
+            raise TypeError(f"{hint} contains itself, which only a class can; or annotate it with Any")
         self._aliases.add(hint)
         changed = self.of(value)
         self._aliases.discard(hint)

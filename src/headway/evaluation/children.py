@@ -50,7 +50,7 @@ class EvaluationPool:
     async def turn(self, organisation: int, most: float = WAITING_MAX) -> AsyncIterator[EvaluationProcess]:
         """Borrow a child for one request; raise Overloaded if `most` requests of the organisation wait already."""
         if self._turns.waiting(organisation) >= most:
-            raise Overloaded("too much of this organisation waits to be evaluated")
+            raise Overloaded("too many evaluations of this organisation are waiting")
         waiting = _Waiting(organisation)
         if not self._turns.begin(organisation, waiting):
             await self._begun(waiting)

@@ -143,9 +143,9 @@ class Environment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Allow products and quotients of small numbers only."""
         if operator == "**":
-            raise Refused("** is not known here")
+            raise Refused("** is not supported in a template")
         if not all(isinstance(each, int | float) and abs(each) < 1 << 64 for each in (left, right)):
-            raise Refused(f"{operator} is for small numbers only")
+            raise Refused(f"{operator} takes small numbers only")
         return super().call_binop(context, operator, left, right)
 
     def is_safe_callable(self, obj: Any) -> bool:
@@ -183,7 +183,9 @@ class Missing(StrictUndefined):
 def _finalize(context: Any, value: Any) -> Any:
     del context
     if isinstance(value, Iterator) or (callable(value) and not isinstance(value, Undefined)):
-        raise Refused("that is no value: a method is called with (), and what a filter finds is listed with | list")
+        raise Refused(
+            "this is not a value: call a method with (), and turn the result of a filter into a list with | list"
+        )
     return "" if value is None else value
 
 
@@ -195,7 +197,7 @@ def _date(value: Any, form: str = "%Y-%m-%d") -> str:
     if value is None:
         return ""
     if len(form) > 100 or any(sign.isdecimal() for sign in form):  # noqa: PLR2004 - %9999999d is a bomb too
-        raise Refused("that is no form of a date")
+        raise Refused("the format of the date is invalid")
     return datetime.fromisoformat(str(value)).strftime(form)
 
 
@@ -207,7 +209,7 @@ def _quoted(value: Any) -> str:
 
 def _number(value: Any, limit: int, what: str) -> int:
     if not isinstance(value, int) or abs(value) > limit:
-        raise Refused(f"{what} is a whole number up to {limit:,}")
+        raise Refused(f"{what} must be a whole number up to {limit:,}")
     return value
 
 

@@ -105,7 +105,7 @@ class Headroom:
 def in_fair_order(runs: Iterable[Run], served: Mapping[int, int]) -> list[Run]:
     """Return ready runs in the order in which they go first: by priority, and of equal ones each organisation's in turn.
 
-    `served` says when each organisation had its last turn: who waits longest begins. Of one organisation's own runs the
+    `served` says when each organisation had its last turn: the longest wait comes first. Of one organisation's own runs the
     one that has been due longest goes first, so that a backlog keeps nobody waiting but whom it belongs to.
     """
     rounds: Counter[tuple[int, int]] = Counter()

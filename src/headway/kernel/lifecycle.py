@@ -4,11 +4,11 @@ Every state change of every run is decided here and nowhere else. Two rules hold
 
 1. The table says what may happen: state, event, and the states that may follow. `decide` picks among them from data,
    and asserts that its pick is in the table.
-2. Nothing here knows who asks. The store, the loops, the API and the tests all apply the same events.
+2. Nothing here depends on the caller. The store, the loops, the API and the tests all apply the same events.
 
 What follows from the promises: each claim raises the epoch; waiting is not failing, so an attempt that only waited is
 given back; a crash keeps its attempt and has a limit of its own; in `stopping` every word from the lease holder
-confirms the stop; what is final stays as it is.
+confirms the stop; a final run does not change.
 """
 
 from __future__ import annotations

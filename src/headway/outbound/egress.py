@@ -99,31 +99,31 @@ class EgressPolicy:
             url = URL(text)
             host, port = url.raw_host, url.port
         except ValueError as error:
-            raise TargetRefused(f"this is no URL: {error}") from None
+            raise TargetRefused(f"this is not a URL: {error}") from None
         if url.scheme not in {"https", "http"} or not host or port is None:
             raise TargetRefused("the URL must begin with https:// and name a host")
         if "[" in text.split("/")[2] and ":" not in host:
-            raise TargetRefused("the URL has something in brackets that is no IPv6 address")
+            raise TargetRefused("the URL has brackets without an IPv6 address in them")
         if "@" in url.raw_authority:
             raise TargetRefused("the URL must not carry a user or a password; put them into a header")
         if url.raw_fragment or "#" in text:
             raise TargetRefused("the URL must not have a fragment (#…)")
         trusted = self._trusts(host, port)
         if not trusted and url.scheme == "http" and not self._plain:
-            raise TargetRefused("the URL must begin with https://, for http can be read on its way")
+            raise TargetRefused("the URL must begin with https://, since http is not encrypted")
         self._check_host(host, trusted=trusted)
         if not trusted and port not in self._ports:
-            raise TargetRefused(f"port {port} is not one that may be called: {_listed(self._ports)}")
+            raise TargetRefused(f"port {port} is not allowed; allowed: {_listed(self._ports)}")
         return Target(host, port, trusted, url)
 
     def mail_server(self, host: str, port: int) -> Target:
         """Return the target of a mail server; raise TargetRefused."""
         trusted = self._trusts(host, port)
         if UNFIT.search(host) or len(host) > HOST_MAX:
-            raise TargetRefused("the mail server's host is no host name")
+            raise TargetRefused("the mail server's host is not a host name")
         self._check_host(host, trusted=trusted)
         if not trusted and port not in MAIL_PORTS:
-            raise TargetRefused(f"port {port} is not one that mail is taken on: {_listed(MAIL_PORTS)}")
+            raise TargetRefused(f"port {port} is not a port for mail: {_listed(MAIL_PORTS)}")
         return Target(host, port, trusted)
 
     async def look_up(self, target: Target) -> None:
@@ -134,7 +134,7 @@ class EgressPolicy:
         except (OSError, UnicodeError, TimeoutError):
             return
         if not all(self._may_dial(str(info[4][0]), trusted=target.trusted) for info in found):
-            raise TargetRefused(f"{target.host} leads to an address that is not public")
+            raise TargetRefused(f"{target.host} resolves to an address that is not public")
 
     def _trusts(self, host: str, port: int) -> bool:
         name = canonical_host(host)
@@ -164,7 +164,7 @@ class EgressPolicy:
         def make(info: AddressInfo) -> socket.socket:
             family, kind, protocol, _, address = info
             if not self._may_dial(address[0], trusted=trusted):
-                raise AddressRefused("the name leads to an address that is not public")
+                raise AddressRefused("the name resolves to an address that is not public")
             return socket.socket(family=family, type=kind, proto=protocol)
 
         return make
@@ -174,7 +174,7 @@ class EgressPolicy:
         loop = asyncio.get_running_loop()
         found = await self.resolve(target.host, target.port)
         make = self.sockets(trusted=target.trusted)
-        failure: OSError = OSError("the name leads nowhere")
+        failure: OSError = OSError("the name does not resolve")
         for info in found:
             connection = make(info)
             try:

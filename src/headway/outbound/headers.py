@@ -1,7 +1,7 @@
 """Header fields of mails, encoded so that no text can add headers or recipients.
 
-Texts are never parsed or decoded here. What is plain ASCII stands as it is; all else, also what looks like an encoded word
-(`=?utf-8?q?…?=`), becomes encoded words of RFC 2047 that decode to the text. What is written is checked as it is sent.
+Texts are never parsed or decoded here. Plain ASCII is not encoded; all else, also what looks like an encoded word
+(`=?utf-8?q?…?=`), becomes encoded words of RFC 2047 that decode to the text. Headers are checked in their encoded form.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calls of webhooks: one signed POST in the form of Standard Webhooks, held to the policy, and to limits of time and size.
 
-Nothing of ours goes along but what is said here: no redirect is followed, no proxy, cookie or password is taken from the
+A request carries only the headers named here: no redirect is followed, no proxy, cookie or password is taken from the
 surroundings. The same message has the same `webhook-id` in every try, so that a receiver can tell a repetition.
 """
 
@@ -44,7 +44,7 @@ class Caller:
     def __init__(
         self, policy: EgressPolicy, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
     ) -> None:
-        """`tls` says which certificates are trusted, if not those of the system."""
+        """`tls` holds the trusted certificates, in place of the system's."""
         self._policy = policy
         self._timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(CONNECT_S, timeout_s), ceil_threshold=1e9
@@ -176,7 +176,7 @@ def _why(error: Exception) -> str:
     if isinstance(cause, ssl.SSLError):
         return "it does not speak TLS as it should"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the name leads nowhere"
+        return "the name does not resolve"
     if isinstance(cause, OSError) and cause.errno is not None:
         return os.strerror(cause.errno).lower()
     if isinstance(error, aiohttp.ServerDisconnectedError):

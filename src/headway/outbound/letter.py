@@ -79,7 +79,7 @@ def sender_of(server: MailServer) -> Mailbox:
     """Return the sender of the server's mails; raise InvalidInput unless it is one address with a one-line name."""
     found = addresses(server.sender, "sender", most=1)
     if not found or found[0].name:
-        raise InvalidInput("sender is one e-mail address; the name before it is sender_name")
+        raise InvalidInput("sender must be one e-mail address; the display name is sender_name")
     return Mailbox(one_line(server.sender_name, "sender_name"), found[0].address)
 
 

@@ -51,7 +51,7 @@ class Mailer:
     def __init__(
         self, policy: EgressPolicy, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
     ) -> None:
-        """`tls` says which certificates are trusted, if not those of the system."""
+        """`tls` holds the trusted certificates, in place of the system's."""
         self._policy = policy
         self._timeout_s = timeout_s
         self._tls = tls
@@ -88,7 +88,7 @@ class Mailer:
     async def _send(
         self, pool: _Pool, server: MailServer, target: Target, envelope: Envelope
     ) -> dict[str, aiosmtplib.SMTPResponse]:
-        while pool.idle:  # a server closes what was idle for too long: then it is said on a new one
+        while pool.idle:  # the server closed an idle connection: send on a new one
             with contextlib.suppress(aiosmtplib.SMTPServerDisconnected):
                 return await self._hand_over(pool, pool.take(), envelope)
         return await self._hand_over(pool, await self._connect(server, target, envelope.sender), envelope)
@@ -204,7 +204,7 @@ def compose(server: MailServer, mail: Mail) -> Envelope:
 
 def _message_id(mail: Mail, sender: Mailbox) -> str:
     if not _MESSAGE_ID.fullmatch(one_line(mail.message_id, "message_id")):
-        raise InvalidInput("message_id has other signs than letters, digits, full stops, - and _")
+        raise InvalidInput("message_id has other characters than letters, digits, full stops, - and _")
     return f"<{mail.message_id}@{sender.address.rpartition('@')[2]}>"
 
 
@@ -271,4 +271,4 @@ def _why(error: Exception) -> str:
         return os.strerror(error.errno).lower()
     if isinstance(error, TimeoutError):
         return "it does not answer"
-    return "the name leads nowhere"
+    return "the name does not resolve"

@@ -44,20 +44,20 @@ def check_secret(secret: str) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise InvalidInput("a webhook's secret is whsec_ and 24 to 64 random bytes in base64")
+        raise InvalidInput("a webhook's secret must be whsec_ and 24 to 64 random bytes in base64")
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise InvalidInput for a header that users cannot set, or with a line break."""
     if len(headers) > HEADERS_MAX:
-        raise InvalidInput(f"a webhook has {HEADERS_MAX} headers of its own at most")
+        raise InvalidInput(f"a webhook can have {HEADERS_MAX} headers of its own at most")
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise InvalidInput(f"{name[:80]!r} is no name of a header")
+            raise InvalidInput(f"{name[:80]!r} is not the name of a header")
         if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
             raise InvalidInput(f"the header {name} is set by Headway itself")
         if len(value) > HEADER_VALUE_MAX or not _VALUE.fullmatch(value):
-            raise InvalidInput(f"the header {name} has a line break, or a sign that is not ASCII, or is too long")
+            raise InvalidInput(f"the header {name} has a line break or a character that is not ASCII, or is too long")
 
 
 def _key(secret: str) -> bytes:

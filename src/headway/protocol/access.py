@@ -27,7 +27,7 @@ class CreateKey(Strict, frozen=True, kw_only=True):
     queues: Annotated[list[Name], Meta(min_length=1, max_length=1000)] | None = None
     """Queues from which a worker's key may claim; default: all of its organisation."""
     user_id: Id | None = None
-    """User of the key, who has to be active for the key to work."""
+    """User of the key; the key works only while the user is active."""
     expires_in: Duration | None = None
     """Validity of the key; default: until it is revoked."""
     per_minute: PerMinute | None = None

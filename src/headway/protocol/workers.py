@@ -122,7 +122,7 @@ class BlockedOut(Open, frozen=True, kw_only=True):
 
 
 class WorkerOut(Noun, frozen=True, kw_only=True):
-    """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are what it has to keep to."""
+    """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are the times that the worker must observe."""
 
     id: str
     object: str = "worker"
@@ -388,7 +388,10 @@ class Reply(Open, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ReportAnswer(Open, frozen=True, kw_only=True):
-    """Results of the reports: those without a rejection were taken, durably. `lost` and `stop` answer `held`."""
+    """Results of the reports: reports without a rejection are committed.
+
+    `lost` and `stop` answer the `held` leases of the request.
+    """
 
     rejected: list[Rejection]
     replies: list[Reply]

@@ -75,7 +75,7 @@ def _errored(report: wire.ErroredReport, _: Settings) -> lifecycle.Errored | lif
 
 def _suspended(report: wire.SuspendedReport, _: Settings) -> lifecycle.Suspended:
     if not report.blockers and report.timeout is None:
-        raise InvalidInput("a run can only wait for something: name a blocker or a timeout")
+        raise InvalidInput("a suspended run needs a blocker or a timeout: name one")
     blockers = tuple(
         Blocker(kind="signal", name=spec.name, number=spec.number)
         if spec.kind == "signal"
@@ -353,7 +353,7 @@ def _suspend(uow: UnitOfWork, run: Run, event: lifecycle.Suspended) -> None:
             child = uow.run(blocker.run_id)
             known = uow.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
             if not known and not continuing.take_over(uow, run, blocker.run_id):
-                raise InvalidState("a run can wait for its own children only", state=str(run.state))
+                raise InvalidState("a run can wait only for its own children", state=str(run.state))
     after = move(uow, run, event)
     for blocker in event.blockers:
         if after.state is State.SUSPENDED and _has_come(uow, run, blocker):

@@ -225,7 +225,7 @@ def _under_parent(uow: UnitOfWork, run: Run) -> Run:
             errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}],
         )
     if parent.state in (State.STOPPING, State.TERMINATED):
-        raise InvalidState(f"the parent is {parent.state}: it starts no more children", state=str(parent.state))
+        raise InvalidState(f"the parent is {parent.state} and cannot start children", state=str(parent.state))
     return replace(run, root_id=parent.root_id)
 
 
@@ -285,7 +285,7 @@ def _run_at(spec: StartRun, now_ms: int) -> int | None:
 def _parent(text: str) -> str:
     parent_id = canonical_id(text)
     if parent_id is None:
-        raise invalid("/parent_id", "it is not a run id")
+        raise invalid("/parent_id", "this is not a run id")
     return parent_id
 
 

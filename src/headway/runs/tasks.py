@@ -34,7 +34,7 @@ class _Activate(Command[Task]):
         task = uow.task_now(self.namespace.qualify(self.name))
         if task is None:
             _find(self.namespace, uow.definitions.tasks, self.name)
-            raise Forbidden(f"the task {self.name!r} is shared by another organisation, which alone switches it")
+            raise Forbidden(f"the task {self.name!r} is shared by another organisation: only that one can change it")
         if task.active != self.active:
             task = replace(task, active=self.active, updated_at=uow.now_ms)
             uow.define(task)

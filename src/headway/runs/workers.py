@@ -196,7 +196,9 @@ class Workers:
             log.warning(
                 "worker.deaf worker_id=%s runs=%s: no answer has reached it for a lease", session.worker_id, held
             )
-            raise WorkerNotFound(f"{asked.worker_id} has heard no answer for a lease, and is not known any more")
+            raise WorkerNotFound(
+                f"the session of {asked.worker_id} expired, since no answer reached it for the time of a lease"
+            )
         rejected: builtins.list[wire.Rejection] = []
         replies: builtins.list[wire.Reply] = []
         if asked.reports:
@@ -249,7 +251,9 @@ class Workers:
             await self._leases.lapse(
                 session, given_up="another server had taken its worker for gone", though_heard=True
             )
-            raise WorkerNotFound(f"{session.worker_id} was taken for gone by another server")
+            raise WorkerNotFound(
+                f"the session of {session.worker_id} was ended by another server, which took the worker for dead"
+            )
         if worker is not None:
             if worker.server_id != self._leases.server_id:
                 await self._leases.hear(session.worker_id)

@@ -115,7 +115,7 @@ async def _when_reachable(
 
     log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
-    copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
+    copies = [opened.dup() for opened in sockets]  # a server closes its listening sockets
     waiting = UnavailableApi(access_log=settings.access_log)
     answering = asyncio.create_task(serve_http(waiting, settings, copies, stop=stop, tls=tls))
     try:

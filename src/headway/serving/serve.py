@@ -54,7 +54,7 @@ KEYLESS = (
 HAND_BACK_S = 5.0
 """Time after `drain_ms` in which local workers hand back unfinished runs, in seconds; a blocked event loop delays that."""
 BROKEN = 74
-"""Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
+"""Storage that broke a promise: the process ends, and recovery starts from the files on disk (EX_IOERR)."""
 
 
 class Notices:
@@ -229,7 +229,7 @@ async def _with_store(
     for name in config.keyless(settings):
         notices.say(f"{name} is set: {KEYLESS}")
     notices.release()
-    gc.freeze()  # what is loaded now stays: no collection need look through it again
+    gc.freeze()  # modules loaded by now stay: exclude them from garbage collection
     try:
         await serve_http(
             api, settings, endpoint.sockets, _duties(service, supervisor, reloads), stop=drained, tls=endpoint.tls

@@ -41,7 +41,7 @@ class Command(ABC, Generic[T]):
     cancelled: bool = False
     """Whether a patient command stops waiting: it is answered with what it gets at once."""
     settled: bool = False
-    """Whether the future is done, also for a caller who has gone."""
+    """Whether the future is done, also if its caller was cancelled."""
 
     @abstractmethod
     def apply(self, uow: UnitOfWork) -> T:
@@ -56,5 +56,5 @@ class Statement(Command[None]):
         self._binds = binds
 
     def apply(self, uow: UnitOfWork) -> None:
-        """Add the statement to those of the transaction."""
+        """Add the statement to the transaction's."""
         uow.later(self._name, **self._binds)

@@ -176,7 +176,9 @@ class Counters:
                 if self._commits == before and not self._committing:
                     take(found)
                     return
-        with self._lock:  # commits without a pause: what is off by one of them is right after the next read
+        with (
+            self._lock
+        ):  # commits come without a pause: a count that is off by one commit is corrected by the next read
             take(found)
 
     def reload(self, database: Database) -> None:
@@ -184,7 +186,7 @@ class Counters:
         self.read_between_commits(lambda: read_counts(database), self.replace)
 
     def replace(self, counts: Counts) -> None:
-        """Replace the counts, within a `take` of `read_between_commits`."""
+        """Replace the counts; called by `read_between_commits`."""
         self.counts = counts
         self.lanes_with_work = frozenset(
             (queue, task) for (task, queue, state), n in counts.items() if n > 0 and state == QUEUED

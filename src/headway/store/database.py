@@ -49,7 +49,7 @@ class Database(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
     def abandon(self) -> None:
@@ -107,7 +107,7 @@ class DiskFull(Exception):
 class Outdated(Exception):
     """The version of a row has changed since it was read: the transaction is undone, and its commands are applied again.
 
-    Every statement that saves what was read before says which version of it that was. On an embedded file nobody else
+    Every statement that saves a row which was read before names the version that was read. On an embedded file nobody else
     writes, so this never happens; servers that share a database rely on it.
     """
 
@@ -138,5 +138,5 @@ class SchemaTooNew(StoreRefused):
 class StorageBroken(Exception):
     """The disk refused a write that was promised (fsync, I/O error), or the file is damaged.
 
-    After this nothing may be acknowledged any more: the process ends, and recovery starts from what is on disk.
+    After this nothing may be acknowledged any more: the process ends, and recovery starts from the files on disk.
     """

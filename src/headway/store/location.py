@@ -21,7 +21,7 @@ _PASSWORD = re.compile(r"(://[^:@/?]*:)[^?]*(?=@)|(password=)[^&]*")
 
 
 def check_url(url: str) -> None:
-    """Raise ValueError with what is accepted, unless it is the URL of a store."""
+    """Raise ValueError with the accepted forms, unless it is the URL of a store."""
     if not is_postgres(url):
         sqlite_path(url)
 
@@ -46,7 +46,7 @@ def need_driver() -> None:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file of `sqlite:///PATH` (None: in memory); raise ValueError with what is accepted."""
+    """Return the file of `sqlite:///PATH` (None: in memory); raise ValueError with the accepted form."""
     scheme, separator, rest = url.partition(":///")
     if not separator or scheme != "sqlite" or not rest:
         what = url.split("://", maxsplit=1)[0][:40] + "://…" if "://" in url else url[:80]

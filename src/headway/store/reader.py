@@ -5,7 +5,7 @@ connection; what may take longer (filters, counts, everything that goes over a n
 of their own, which organisations share (see reader_pool.py). What a request puts together itself, a filter or a count, ends
 within the context's time. No read holds its snapshot across an await.
 
-What is read in pages ends at a number of rows or at so much text, whichever comes first, and says whether there is more.
+A page ends at a number of rows or at an amount of text, whichever comes first, and says whether there are more rows.
 """
 
 from __future__ import annotations

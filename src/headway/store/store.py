@@ -147,7 +147,7 @@ class Store:
     ) -> list[T]:
         """Apply a command with `lanes` now and whenever one of them becomes ready, until it returns something or time is up.
 
-        It also ends when `enough` is done. If the caller is cancelled while it waits, a late result is given to `undelivered`.
+        The wait also ends when `enough` is done. If the caller is cancelled while it waits, a late result goes to `undelivered`.
         """
         future = self.writer.write(command)
         loop = asyncio.get_running_loop()
@@ -164,7 +164,7 @@ class Store:
         try:
             return await future or []
         except asyncio.CancelledError:
-            if not command.settled:  # the future is cancelled with its caller: what comes is heard by another one
+            if not command.settled:  # the future was cancelled with its caller: a new one takes a late result
                 command.future = loop.create_future()
                 give_up()
                 await command.future

@@ -402,7 +402,7 @@ class UnitOfWork:
         return self._defined.tasks.get(name) or self.definitions.tasks.get(name)
 
     def take_turn(self) -> None:
-        """Let no other server decide under limits until this transaction is over: it would count what is not there yet."""
+        """Let no other server decide under limits until this transaction is over: it would count rows that are not inserted yet."""
         if self.definitions.shared:
             self.database.rows("lock_fact", name="limits")
 

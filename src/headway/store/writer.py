@@ -66,7 +66,7 @@ def _fail(commands: list[Command[Any]], error: Exception) -> list[Command[Any]]:
 
 
 class _SpoiledError(Exception):
-    """A command raised what it should not have; what it wrote must be rolled back."""
+    """A command raised an unexpected exception; its writes must be rolled back."""
 
     def __init__(self, command: Command[Any]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Writer:
         cache: dict[str, Run] | None = None,
         second: bool = False,
     ) -> None:
-        """`on_…` are called on the event loop; `tell` says what other servers are to hear of a commit.
+        """`on_…` are called on the event loop; `messages` returns the messages to other servers about a commit.
 
         Not threaded, `write` does all at once (for tests). The `second` writer of a server has rows of the counters for
         itself, or each would wait for the other's disk; the `cache` of leased runs is that of both.
@@ -165,7 +165,7 @@ class Writer:
         elif self._asleep:
             self._asleep = False
             self._wake.release()
-        elif self.broken is not None:  # since we looked: nobody is there to answer
+        elif self.broken is not None:  # the writer's thread broke since `_refusal`, and will not answer
             self._settle(_fail([command], StorageFailed()), None)
         return future
 
@@ -216,7 +216,7 @@ class Writer:
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:  # whatever it was: who waits is told, and so is who can start the server again
+        except Exception as error:  # answer the waiting callers, then end the server, so that it is started again
             log.exception("the writer has failed")
             self._answer(_fail(self._taken, StorageUnavailable()), None)
             self._break(error)
@@ -228,7 +228,7 @@ class Writer:
                 if self._stopping:
                     break
                 self._asleep = True
-                # What arrived between the look and the flag has not woken us.
+                # A command that arrived between the test and the flag has not woken the thread.
                 if not self._due() and not self._stopping:
                     self._wake.acquire()
                 self._asleep = False
@@ -277,7 +277,7 @@ class Writer:
         return wait and bool(batch)
 
     def _take_in(self) -> list[Command[Any]]:
-        """Return a command that opens the lanes of other writers for patient commands, if one of these wants them."""
+        """Return a command that opens lanes filled by other writers, if a long poll waits for one of them."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
             return [ExpectLanes(told)]
@@ -290,7 +290,7 @@ class Writer:
         self._cancelled = False
         gone: list[Command[Any]] = []
         patient: list[Command[Any]] = []
-        for command in self._patient:  # each is looked at once: it may be cancelled between two looks
+        for command in self._patient:  # test each once: a command may be cancelled between two tests
             (gone if command.cancelled else patient).append(command)
         self._patient = patient
         return gone
@@ -305,12 +305,12 @@ class Writer:
                 done, committed = self._transact(batch)
             except DiskFull:
                 self.full = True
-                # What starts runs is refused, what finishes them goes on. If there is no space for that either, it fails.
+                # Commands that start runs are refused, others go on; if there is no space for these either, all fail.
                 refused = [command for command in batch if command.grows] or batch
                 failed += _fail(refused, StorageFull())
                 batch = [command for command in batch if not command.grows] if refused is not batch else []
                 continue
-            except Outdated as error:  # another server was faster: decide again, on what is there now
+            except Outdated as error:  # another server changed the rows: decide again on the current ones
                 tries += 1
                 self._cache.clear()
                 log.debug("storage.outdated try=%d error=%s", tries, error)
@@ -320,7 +320,7 @@ class Writer:
                     return failed + _fail(batch, StorageBusy()), None
                 done, committed = self._one_by_one(batch)
             except DatabaseLocked as error:
-                # The wait for the lock is over: those that came meanwhile get their own, these are not kept any longer.
+                # The wait for the lock timed out: fail this batch; later commands get a wait of their own.
                 log.warning("storage.busy commands=%d error=%s", len(batch), error)
                 return failed + _fail(batch, StorageBusy()), None
             except DatabaseGone as error:
@@ -342,7 +342,7 @@ class Writer:
                 log.exception("transaction failed")
                 if len(batch) == 1:
                     return failed + _fail(batch, error), None
-                done, committed = self._one_by_one(batch)  # one of them is at fault: the others need not suffer
+                done, committed = self._one_by_one(batch)  # one command caused the error: only that one fails
             return failed + done, committed
         return failed, None
 
@@ -354,7 +354,9 @@ class Writer:
             done += answered
             if self.broken is not None:
                 return done + _fail(batch[index + 1 :], StorageFailed()), together
-            if isinstance(command.failure, StorageBusy):  # each would wait for the lock as long as this one
+            if isinstance(
+                command.failure, StorageBusy
+            ):  # each of the others would wait for the lock as long as this one
                 return done + _fail(batch[index + 1 :], StorageBusy()), together
             if committed is not None:
                 together.include(committed)
@@ -393,8 +395,8 @@ class Writer:
                 failpoints.point("writer.after_work")
             uow.commit(self._messages)
         except BaseException:
-            for command in patient:  # it may leave before it has another try
-                command.result = None  # of a transaction that was undone
+            for command in patient:  # it may be cancelled before another try
+                command.result = None  # the result belongs to a transaction that was rolled back
             database.rollback()
             raise
         self._patient = waiting

@@ -284,9 +284,9 @@ def _check_doubled(raw_headers: list[tuple[bytes, bytes]], credentials: Containe
     seen: set[bytes] = set()
     for name, _ in raw_headers:
         if name in seen and name in credentials:
-            raise Unauthenticated("there are two keys in the request")
+            raise Unauthenticated("the request has two keys: send one")
         if name in seen and name in _SINGLE:
-            raise BadParameter(f"the header {name.decode()} is there twice")
+            raise BadParameter(f"the header {name.decode()} is given twice")
         seen.add(name)
 
 

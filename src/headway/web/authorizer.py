@@ -88,7 +88,7 @@ class Authorizer:
     def _check_application(self, call: Call) -> None:
         """Raise Unauthenticated for a path that names another organisation than the key's."""
         if self._access.organisation_of(call.application) != call.principal.organisation:
-            error = Unauthenticated("the key is not one of that organisation", reason="organisation")
+            error = Unauthenticated("the key belongs to another organisation", reason="organisation")
             call.audit_refusal(error)
             self._count_failure(call)
             raise error
@@ -169,7 +169,7 @@ class Authorizer:
         if bearer is not None:
             keys[_bearer(bearer)] = None
         if len(keys) > 1:
-            raise Unauthenticated("there are two different keys in the request")
+            raise Unauthenticated("the request has two different keys: send one")
         return next(iter(keys), None), application
 
     @staticmethod
@@ -199,7 +199,7 @@ class Authorizer:
         span = "minute" if over.period == MINUTE_MS else "day"
         whose = "key" if over in rates.windows[:2] else "organisation"
         raise TooManyRequests(
-            f"the {whose} may ask {over.limit:,} times a {span}", retry_after_s=seconds_left(over, now_ms)
+            f"the {whose} may send {over.limit:,} requests a {span}", retry_after_s=seconds_left(over, now_ms)
         )
 
 

@@ -115,7 +115,7 @@ async def pieces(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) 
 def check_type(headers: dict[bytes, bytes]) -> None:
     """Raise UnsupportedMediaType unless the body is declared as JSON in UTF-8."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UnsupportedMediaType("compressed bodies are not read")
+        raise UnsupportedMediaType("compressed bodies are not supported: send it uncompressed")
     declared = headers.get(b"content-type", b"")
     if declared == b"application/json":
         return
@@ -125,7 +125,7 @@ def check_type(headers: dict[bytes, bytes]) -> None:
     for parameter in rest.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
-            raise UnsupportedMediaType("JSON is sent as UTF-8")
+            raise UnsupportedMediaType("JSON must be sent as UTF-8")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

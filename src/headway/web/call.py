@@ -237,7 +237,9 @@ def effects_of(spec: StartRun) -> tuple[Effect, ...]:
 def check_key(raw: bytes) -> None:
     """Raise BadParameter unless an Idempotency-Key is 1 to 255 visible ASCII characters."""
     if not 1 <= len(raw) <= KEY_MAX or not all(0x21 <= byte <= 0x7E for byte in raw):  # noqa: PLR2004
-        raise BadParameter(f"Idempotency-Key has 1 to {KEY_MAX} visible ASCII characters", parameter="Idempotency-Key")
+        raise BadParameter(
+            f"Idempotency-Key must have 1 to {KEY_MAX} visible ASCII characters", parameter="Idempotency-Key"
+        )
 
 
 def version_of(etag: str) -> int:
@@ -249,7 +251,7 @@ def version_of(etag: str) -> int:
 def number(text: str, what: str) -> int:
     """Return a position in a history or feed; raise BadCursor for a text that is no such number."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004
-        raise BadCursor(f"{what} is a number from 0, not {text[:40]!r}")
+        raise BadCursor(f"{what} must be a number from 0, not {text[:40]!r}")
     return int(text)
 
 

@@ -102,7 +102,7 @@ def _certificate(path: Path) -> x509.Certificate:
     except OSError as error:
         raise ValueError(f"the certificate {path} cannot be read ({error.strerror})") from None
     except ValueError:
-        raise ValueError(f"{path} is no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+        raise ValueError(f"{path} is not a certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
 
 
 def _private_key(path: Path) -> PrivateKeyTypes:

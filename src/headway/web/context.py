@@ -15,7 +15,7 @@ from headway.web.reply import AnswerMeter
 from headway.web.streams import Streams
 
 Check = Callable[[], Awaitable[str | None]]
-"""A readiness check: None is fine, a text says what is wrong."""
+"""A readiness check: None: no problem; a text describes the problem."""
 
 
 class Documents(Protocol):

@@ -74,5 +74,5 @@ class CancelOnDisconnect:
         # Suppressed unless the task was cancelled from elsewhere too; a block that ended in the same moment has its result.
         ours = task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
         if ours and self.over == "revoked":
-            raise Unauthenticated("the key is not good any more") from None
+            raise Unauthenticated("the key is not valid any more") from None
         return ours

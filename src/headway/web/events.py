@@ -59,7 +59,7 @@ def _after(asked: RunEvents | Feed, last: int) -> int:
         return last if asked.start == "now" else 0
     after = number(asked.after, "after")
     if after > last:
-        raise BadCursor(f"the last event is {last}; {after} has not been handed out")
+        raise BadCursor(f"the last event is {last}; {after} does not exist yet")
     return after
 
 

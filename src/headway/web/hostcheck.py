@@ -66,14 +66,14 @@ class HostCheck:
         if origin is None:
             linked = dialect.links and call.headers.get(b"sec-fetch-mode") == b"navigate"
             if not (safe and (site in _ITSELF or linked)):
-                raise Forbidden("a web page of another site may not ask this")
+                raise Forbidden("a web page of another site may not send this request")
             return
         text = origin.decode("latin-1")
         if text not in (*self._allowed, *dialect.origins) and not (
             (site is None or site in _ITSELF) and self._is_own(text, call)
         ):
             raise Forbidden(
-                f"a web page of {text[:100]!r} may not ask this: its origin is not one that the settings allow"
+                f"a web page of {text[:100]!r} may not use this server: its origin is not allowed; HEADWAY_ALLOW_ORIGIN allows it"
             )
 
     def _is_own(self, origin: str, call: Call) -> bool:

@@ -76,7 +76,7 @@ class ServerCollector(Collector):
 
     def _runs(self) -> Iterator[Metric]:
         lane = ["organisation", "task", "queue"]
-        runs = GaugeMetricFamily("headway_runs", "Runs that are kept.", labels=[*lane, "state"])
+        runs = GaugeMetricFamily("headway_runs", "Runs in the store.", labels=[*lane, "state"])
         finished = CounterMetricFamily(
             "headway_runs_finished", "Runs that ended since this server began.", labels=[*lane, "state"]
         )
@@ -96,10 +96,10 @@ class ServerCollector(Collector):
     def _tasks(self) -> Iterator[Metric]:
         named = ["organisation", "task"]
         waits = HistogramMetricFamily(
-            "headway_run_wait_seconds", "How long runs that might start waited for a worker.", labels=named
+            "headway_run_wait_seconds", "Time that ready runs waited for a worker.", labels=named
         )
         durations = HistogramMetricFamily(
-            "headway_run_duration_seconds", "How long runs that ended took since their first start.", labels=named
+            "headway_run_duration_seconds", "Time from the first start of a run to its end.", labels=named
         )
         attempts = CounterMetricFamily(
             "headway_attempts", "Attempts that ended, by outcome.", labels=[*named, "outcome"]
@@ -131,7 +131,9 @@ class ServerCollector(Collector):
     def _queues(self) -> Iterator[Metric]:
         named = ["organisation", "queue"]
         depth = GaugeMetricFamily("headway_queue_depth", "Runs that wait for a worker.", labels=named)
-        age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=named)
+        age = GaugeMetricFamily(
+            "headway_queue_oldest_seconds", "Waiting time of the oldest run that waits for a worker.", labels=named
+        )
         for stored, seconds in self._oldest.items():
             organisation, name = Namespace.owner(stored), Namespace.unqualify(stored)
             queues = self._server.service.of(organisation).queues
@@ -144,38 +146,40 @@ class ServerCollector(Collector):
         service = self._server.service
         yield GaugeMetricFamily(
             "headway_workers",
-            "Workers that this server hears; it does not count itself, who executes the built-in tasks.",
+            "Workers connected to this server, without the server's own for built-in tasks.",
             value=service.sessions.workers,
         )
         lapsed = service.leases.expired
         yield CounterMetricFamily(
-            "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
+            "headway_leases_expired", "Leases that expired because their worker sent no heartbeat.", value=lapsed
         )
 
     def _store(self) -> Iterator[Metric]:
         store = self._server.service.store
         writers = store.writers
         batches, commands = sum(writer.batches for writer in writers), sum(writer.commands for writer in writers)
-        yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=batches)
-        yield CounterMetricFamily("headway_db_commands", "Commands in these transactions.", value=commands)
-        writes = HistogramMetricFamily("headway_db_write_seconds", "How long these transactions took, to the disk.")
+        yield CounterMetricFamily("headway_db_commits", "Committed write transactions.", value=batches)
+        yield CounterMetricFamily(
+            "headway_db_commands", "Commands in the committed write transactions.", value=commands
+        )
+        writes = HistogramMetricFamily("headway_db_write_seconds", "Duration of write transactions, with the commit.")
         times = writers[0].times.and_of(writer.times for writer in writers[1:])
         writes.add_metric([], times.cumulated(), sum_value=times.seconds)
         yield writes
         yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(store.full))
         yield GaugeMetricFamily(
             "headway_db_cache_bytes",
-            "Memory of this server for pages of a file: up to 32 MiB to write it, and 8 for each that reads it.",
+            "Memory of the page caches of SQLite: up to 32 MiB for the writer, 8 MiB for each reader.",
             value=store.cached_bytes,
         )
         silent_s = self._server.service.servers.silent_ms / 1000
         yield GaugeMetricFamily(
-            "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s
+            "headway_pulse_age_seconds", "Time since the last heartbeat of this server.", value=silent_s
         )
 
     def _http(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("headway_http_requests", "Answers.", labels=["route", "status"])
-        seconds = HistogramMetricFamily("headway_http_request_seconds", "How long answers took.", labels=["route"])
+        requests = CounterMetricFamily("headway_http_requests", "HTTP responses.", labels=["route", "status"])
+        seconds = HistogramMetricFamily("headway_http_request_seconds", "Duration of HTTP requests.", labels=["route"])
         for meter in self._server.meters:
             for status, count in sorted(meter.statuses.items()):
                 requests.add_metric([meter.name, str(status)], count)
@@ -183,7 +187,7 @@ class ServerCollector(Collector):
                 seconds.add_metric([meter.name], meter.times.cumulated(), sum_value=meter.times.seconds)
         yield requests
         yield seconds
-        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._server.streams.open)
+        yield GaugeMetricFamily("headway_streams_open", "Open event streams.", value=self._server.streams.open)
 
 
 def _lane(task: str, queue: str) -> list[str]:

@@ -38,7 +38,7 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 }
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Idempotency-Key": (
-        "Makes the request repeatable: the same key with the same body has the effect once.",
+        "Makes the request safe to repeat: the same key with the same body takes effect once.",
         {"type": "string", "pattern": "^[!-~]{1,255}$"},
     ),
     "Prefer": (
@@ -46,7 +46,7 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"type": "string"},
     ),
     "If-Match": ("The ETag that the object must still have.", {"type": "string"}),
-    "If-None-Match": ("The ETag that is known already.", {"type": "string"}),
+    "If-None-Match": ("The ETag of the version that the client has.", {"type": "string"}),
     "Last-Event-ID": ("Of a stream: the id of the last event that was received.", {"type": "string"}),
 }
 _MEANINGS: Final = {

@@ -62,7 +62,7 @@ async def openapi_of(call: Call) -> Reply:
     """
     name, _, kind = call.arguments["document"].rpartition(".")
     if kind != "json":
-        raise NotFound("documents are called NAME.json")
+        raise NotFound("the name of a document is NAME.json")
     return Reply(200, call.server.documents.openapi(name))
 
 

@@ -46,13 +46,13 @@ class Parameters(msgspec.Struct, frozen=True):
                 values.setdefault(name, []).extend(text.split(","))
             elif self.labels and name.startswith(LABEL):
                 if name in labels:
-                    raise BadParameter(f"{name[:100]} is there twice")
+                    raise BadParameter(f"{name[:100]} is given twice")
                 labels[name] = text
             elif name not in self.others:
                 known = ", ".join(self.names) or "none"
                 raise BadParameter(f"there is no parameter {name[:100]!r} here; known: {known}", parameter=name[:100])
             elif name in values:
-                raise BadParameter(f"{name} is there twice", parameter=name)
+                raise BadParameter(f"{name} is given twice", parameter=name)
             else:
                 values[name] = _number(name, text) if name in self.numbers else text
         if labels:
@@ -77,7 +77,7 @@ def _plain(kind: Any, wanted: type) -> bool:
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits into 64 bits
-        raise BadParameter(f"{name} is a whole number, not {text[:40]!r}", parameter=name)
+        raise BadParameter(f"{name} must be a whole number, not {text[:40]!r}", parameter=name)
     return int(text)
 
 

@@ -37,7 +37,7 @@ async def patch(call: Call) -> Reply:
     try:
         name = msgspec.convert(call.name(), Name)
     except msgspec.ValidationError as error:
-        raise BadParameter(f"that cannot be the name of a queue: {error}", parameter="name") from None
+        raise BadParameter(f"this is not a valid queue name: {error}", parameter="name") from None
     return json(await _shown(call, await call.services.queues.limit(name, asked.concurrency)))
 
 

@@ -98,7 +98,7 @@ class Router:
             found = methods.get("GET") if method == "HEAD" else None
             if found is None:
                 if verbs and method == "POST":
-                    raise RouteNotFound(f"there is no such verb here; known: {', '.join(sorted(verbs))}")
+                    raise RouteNotFound(f"the path has no such action; known: {', '.join(sorted(verbs))}")
                 raise MethodNotAllowed(f"{method[:20]} is not allowed here", allow=allowed(methods))
         return found, arguments
 
@@ -147,7 +147,7 @@ def _decoded(path: bytes) -> list[str]:
 
 
 def _nothing(path: bytes) -> RouteNotFound:
-    return RouteNotFound(f"there is nothing at {path[:200].decode('ascii', 'replace')}")
+    return RouteNotFound(f"no route has the path {path[:200].decode('ascii', 'replace')}")
 
 
 def allowed(methods: Methods) -> list[str]:

@@ -117,18 +117,18 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=worker_wire.ReportRuns, gives=worker_wire.ReportAnswer, problems=("worker_not_found", "lease_lost")),
     *servers.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
-    route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
+    route("GET", "/livez", ops.livez, "public", "Check whether the server is alive.", gives=worker_wire.ServerOut),
     route("GET", "/healthz", ops.healthz, "public", "The same as /livez.", gives=worker_wire.ServerOut),
-    route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),
-    route("GET", "/metrics", ops.metrics, "ops", "Counters and gauges for Prometheus.", kind="text/plain"),
-    route("GET", "/openapi.json", ops.openapi, "ops", "The OpenAPI 3.1 document of this API.", gives=answers.AnyObject),
-    route("GET", "/openapi/{document}", ops.openapi_of, "ops", "The OpenAPI document of another surface, as NAME.json.",
+    route("GET", "/readyz", ops.readyz, "public", "Check whether the server takes work.", gives=worker_wire.ServerOut, also=(503,)),
+    route("GET", "/metrics", ops.metrics, "ops", "Get the metrics for Prometheus.", kind="text/plain"),
+    route("GET", "/openapi.json", ops.openapi, "ops", "Get the OpenAPI 3.1 document of this API.", gives=answers.AnyObject),
+    route("GET", "/openapi/{document}", ops.openapi_of, "ops", "Get the OpenAPI document of another surface, as NAME.json.",
           gives=answers.AnyObject, problems=("not_found",)),
-    route("GET", "/docs", ops.docs, "ops", "The list of all routes, as HTML.", kind="text/html"),
+    route("GET", "/docs", ops.docs, "ops", "Get the list of all routes, as HTML.", kind="text/html"),
     route("GET", "/errors", ops.errors, "public", "List all errors.", gives=answers.ErrorPages),
     route("GET", "/errors/{code}", ops.error, "public", "Get the meaning of an error.",
           gives=answers.ErrorPage, problems=("not_found",)),
-    route("GET", "/", ops.root, "public", "Redirect to the documents.", status=303, kind="text/plain"),
+    route("GET", "/", ops.root, "public", "Redirect to the documentation.", status=303, kind="text/plain"),
 )  # fmt: skip
 
 

@@ -404,7 +404,7 @@ def _refuse_paging(asked: wire.RunQuery) -> None:
     """Raise InvalidInput for parameters of pages and order: a bulk action has neither."""
     for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", None)):
         if getattr(asked, name) != plain:
-            raise invalid(f"/filter/{name}", "a bulk action has no pages")
+            raise invalid(f"/filter/{name}", "a bulk action applies to all matching runs: leave paging out")
 
 
 async def bulk(call: Call) -> Reply:
@@ -419,7 +419,7 @@ async def bulk(call: Call) -> Reply:
     wanted = to_filter(action.filter)
     _refuse_paging(action.filter)
     if action.from_scratch and action.action != "retry":
-        raise invalid("/from_scratch", "only a retry starts from scratch")
+        raise invalid("/from_scratch", "from_scratch is for the action retry only")
     if action.dry_run:
         call.check("count runs")
         counts = await call.services.runs.count(wanted, None)

@@ -162,7 +162,7 @@ async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | Non
     last = await call.services.history.last_position()
     known = _known(call, asked.after)
     if known is not None and known > last:
-        raise BadCursor(f"the feed ends at {last}; {known} has not been handed out", position=last)
+        raise BadCursor(f"the feed ends at {last}; {known} does not exist yet", position=last)
     after = known if known is not None else 0 if asked.start == "start" else last
     source = call.services.history.feed(after, run_ids, _never)
     first = b"id: %d\nevent: begin\ndata: {}\n\n" % after

@@ -42,7 +42,7 @@ class Streams:
         if not worker:
             free = min(free, self._watching_max - self._watching)
         if free <= 0:
-            raise Overloaded("as many event streams are open as the server will hold")
+            raise Overloaded("the maximum number of event streams is open")
         if shared:
             self._check("key", self._held[worker, principal.key_id or ""], OF_KEY * free)
             self._check("organisation", self._held[worker, principal.organisation], OF_ORGANISATION * free)

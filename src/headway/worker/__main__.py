@@ -100,7 +100,7 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
         if chosen.reload:
             watch(Sources(chosen.app, since_ms), threading.Event(), worker.reload)
         _take_signals(worker, supervised=bool(chosen.parent))
-        gc.freeze()  # what is loaded now stays: no collection need look through it again
+        gc.freeze()  # modules loaded by now stay: exclude them from garbage collection
         return worker.run()
     except RayUnusable as error:
         fail(str(error))

@@ -70,7 +70,7 @@ class Watchdog:
         self._reloading = False
         self._asked = False
         self._stubborn: dict[Key, AnyReport | None] = {}
-        """Functions that did not end in time and cannot be killed, and what is reported when this process ends them."""
+        """Functions that did not end in time and cannot be killed, and the reports sent when this process ends them."""
         self._until_ms = 0
         self._closed_ms = 0
         self.phase = Phase.OPEN
@@ -146,7 +146,7 @@ class Watchdog:
             attempt.escalate_ms = None  # nothing more will be said of it
         else:
             # The thread or the loop it holds cannot be freed; only the end of this process ends it. The others on it
-            # have done no harm: they may finish first. Until then it still runs, and nobody is told otherwise.
+            # have done no harm: they may finish first. Until then the run is still reported as running.
             assert attempt.cause is not None, "only cancelled attempts are escalated"
             outcome = of_cause(attempt.cause, attempt.lease)
             if isinstance(outcome, StoppedReport):

@@ -99,7 +99,7 @@ class Worker:
     ) -> None:
         """`spec` is how child processes find the app, `launch` how they are started: as this process is now, if absent.
 
-        `say` gets warnings, `tell` what is well; `abandon` ends a process whose loop is blocked for good.
+        `say` gets warnings, `tell` information; `abandon` ends a process whose loop is blocked for good.
         """
         options = options or WorkerOptions()
         launch = launch or Launch.now()
@@ -213,7 +213,7 @@ class Worker:
         threading.Thread(target=self._tell_server, daemon=True).start()
 
     def _tell_server(self) -> None:
-        # A courtesy, in a race with the end of both: what is claimed all the same is handed back.
+        # Best effort, in a race with the end of both: runs that are claimed all the same are handed back.
         with contextlib.suppress(Exception):
             if self.session.id:
                 self._link.drain(self.session.id)

@@ -139,7 +139,7 @@ async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(ha
     write_anew(harness, [replace(line, actor="eve") for line in lines])
     await audit.append(Origin(), "run.terminate", "x", "done")
     await audit.seal()
-    assert "audit.broken: line 5 of the log is not the one that was sealed" in caplog.text
+    assert "audit.broken: line 5 of the audit log was changed after it was sealed" in caplog.text
     assert "written anew" in str(harness.wrong_with(signer))
     clean(harness)
 

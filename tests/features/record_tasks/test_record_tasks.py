@@ -95,10 +95,10 @@ async def test_a_record_task_is_a_task_like_others(record_harness):
         (update(Name="x", field_1="y"), "/actions/0/set/field_1", "twice"),
         (update(Name={"x": 1}), "/actions/0/set/Name", "it takes a value"),
         (update(Name={"field": "Nmae"}), "/actions/0/set/Name", "is no field"),
-        (update(Name=template("{{ record.Nmae }}")), "/actions/0/set/Name", "record.Nmae, which is no field"),
-        (update(Name=template("{{ recrod.Name }}")), "/actions/0/set/Name", "asks for 'recrod'"),
+        (update(Name=template("{{ record.Nmae }}")), "/actions/0/set/Name", "record.Nmae, which is not a field"),
+        (update(Name=template("{{ recrod.Name }}")), "/actions/0/set/Name", "uses 'recrod'"),
         (update(Name=template("{% if %}")), "/actions/0/set/Name", "line 1"),
-        (update(Name=template("{{ target.Name }}")), "/actions/0/set/Name", "asks for 'target'"),
+        (update(Name=template("{{ target.Name }}")), "/actions/0/set/Name", "uses 'target'"),
         ({"action": "update_connected", "connection": "Name", "set": {"Name": "x"}}, "/actions/0/connection", "no connection"),
         ({"action": "insert", "table": "things", "set": {"Name": "x"}}, "/actions/0/set", "'Mail' of 'things' is required"),
         ({"action": "run", "task": "nothing"}, "/actions/0/task", "there is no task 'nothing'"),
@@ -108,7 +108,7 @@ async def test_a_record_task_is_a_task_like_others(record_harness):
         ({"action": "webhook", "url": "https://localhost/"}, "/actions/0/url", "not the full name of a public host"),
         ({"action": "webhook", "url": "https://a.example/", "secret": "x"}, "/actions/0/secret", "24 to 64"),
         ({"action": "webhook", "url": "https://a.example/", "headers": {"A": "b\r\nC: d"}}, "/actions/0/headers", "line break"),
-        ({"action": "webhook", "url": "https://a.example/", "body": "{{ x }}"}, "/actions/0/body", "asks for 'x'"),
+        ({"action": "webhook", "url": "https://a.example/", "body": "{{ x }}"}, "/actions/0/body", "uses 'x'"),
     ],
 )  # fmt: skip
 async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(record_harness, action, pointer, said):
@@ -134,7 +134,7 @@ async def test_names_are_unique_and_those_of_code_are_taken(record_harness):
     await harness.worker(declare("code"))
     with pytest.raises(Conflict, match="which workers execute"):
         await record_harness.make(update(Status="old"), name="code")
-    with pytest.raises(InvalidInput, match="the server's own"):
+    with pytest.raises(InvalidInput, match="are reserved"):
         await record_harness.make(update(Status="old"), name="headway.x")
     await record_harness.make(update(Status="old"))
     with pytest.raises(Conflict, match="there is a record task"):
@@ -537,7 +537,7 @@ async def test_a_mail_server_keeps_its_password_only_for_the_same_host_and_user(
     kept = wire.MailServerIn(host="127.0.0.1", security="plain", username="u", sender="c@b.example")
     assert (await record_harness.mail.set(kept)).has_password
     assert (await record_harness.mail.open()).password == "pw"
-    with pytest.raises(InvalidInput, match="needs the password anew"):
+    with pytest.raises(InvalidInput, match="the password is needed again"):
         await record_harness.mail.set(
             wire.MailServerIn(host="127.0.0.1", security="plain", username="v", sender="a@b.example")
         )
@@ -625,7 +625,9 @@ async def test_who_cannot_be_reached_fails_the_run_after_some_records_and_it_goe
         url = f"http://127.0.0.1:{gone.port}/"
     await record_harness.make({"action": "webhook", "url": url})
     run = await record_harness.begin()
-    with pytest.raises(TargetUnreachable, match=r"cannot be reached: connection refused; 20 records failed for that"):
+    with pytest.raises(
+        TargetUnreachable, match=r"cannot be reached: connection refused; 20 records in a row failed with it"
+    ):
         await records.execute(harness.service, run)
     failed = len(await record_harness.errors(run))
     assert 20 <= failed <= 32

@@ -190,7 +190,7 @@ async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("oracle://a@b/c", "PostgreSQL, MySQL and SQLite"),
+        ("oracle://a@b/c", "use PostgreSQL, MySQL or SQLite"),
         ("no url", "no URL"),
         ("postgresql://u@h/d?host=/tmp", "the option 'host'"),
         ("postgresql://u@h/d?sslcert=/etc/x", "the option 'sslcert'"),
@@ -211,8 +211,8 @@ async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, 
         ("postgresql://h", "no database"),
         ("mysql://u@h/d?read_default_file=/etc/x", "the option"),
         ("mysql://u@h/d?local_infile=1", "the option"),
-        ("sqlite://", "whole path"),
-        ("sqlite:///relative.db", "whole path"),
+        ("sqlite://", "absolute path"),
+        ("sqlite:///relative.db", "absolute path"),
         ("sqlite:////etc/passwd", "folders that the operator names"),
         ("sqlite:////srv/data/../../etc/passwd", "folders that the operator names"),
         ("sqlite:////srv/data/a.db?mode=memory&uri=true", "the option"),
@@ -258,7 +258,7 @@ def test_an_address_is_public_by_the_same_table_as_for_webhooks(host):
     assert allowed_address("8.8.8.8", 5432, DatabasePolicy()) == "8.8.8.8"
 
 
-PORT = "is not one that databases are connected to on"
+PORT = "is not allowed for databases"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])

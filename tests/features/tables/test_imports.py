@@ -104,7 +104,7 @@ async def test_files_of_every_kind_are_read(harness, name, content, more):
         ("a.csv", 'Key\n"a\n', "no CSV"),
         ("a.json", '[{"Key": "a"}, {"Key": ]', "no JSON"),
         ("a.jsonl", "[1]\n", "no object"),
-        ("a.xlsx", "PK", "say the format"),
+        ("a.xlsx", "PK", "give the format"),
     ],
 )
 async def test_a_file_that_cannot_be_read_says_why(harness, name, content, said):

@@ -39,7 +39,7 @@ class Commands:
         for text in aliases:
             match = _ALIAS.fullmatch(text.strip())
             if match is None:
-                raise ValueError(f"{text[:100]!r} is no alias of a command; write command=task or GET command=task")
+                raise ValueError(f"{text[:100]!r} is not an alias of a command; write command=task or GET command=task")
             method, name, task = match.groups()
             if name in RESERVED:
                 raise ValueError(f"{name!r} cannot be a command: it is a path of another API")

@@ -114,7 +114,7 @@ def _show_token(call: Call) -> None:
         return
     shown = f"Bearer {tokens[0]}".encode()
     if len(tokens) > 1 or call.headers.setdefault(b"authorization", shown) != shown:
-        raise Unauthenticated("there are two keys in the request")
+        raise Unauthenticated("the request has two keys: send one")
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

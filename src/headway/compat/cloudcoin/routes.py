@@ -48,7 +48,7 @@ class CommandHandlers:
         command = call.name()
         task = self._commands.task(call.method, command)
         if task is None:
-            raise RouteNotFound(f"{call.method} {command[:80]} is no command")
+            raise RouteNotFound(f"{call.method} {command[:80]} is not a command")
         started = await self._gate.start(call, StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}")))
         url = f"{_base_url(call)}/api/system/tasks?id={started.run.id}"
         return Reply(
@@ -104,7 +104,7 @@ def _task_id(query: bytes) -> str:
         given = {}
     found = [text for name in ("task_id", "id") for text in given.get(name, ())]
     if len(found) != 1:
-        raise BadParameter("say which task: ?task_id=… or ?id=…, once", parameter=dialect.TASK_ID)
+        raise BadParameter("name the task with ?task_id=… or ?id=…, once", parameter=dialect.TASK_ID)
     return found[0]
 
 

@@ -19,7 +19,7 @@ def read(headers: Mapping[bytes, bytes]) -> tuple[str, KeyText] | None:
         return None
     application, key_id, secret = (b"" if part is None else part for part in parts)
     if not (application and key_id and secret):
-        raise Unauthenticated("X-Tadabase-App-id, -Key and -Secret have to be there together")
+        raise Unauthenticated("send X-Tadabase-App-id, -Key and -Secret together")
     return application.decode("latin-1"), KeyText(key_id.decode("latin-1"), secret.decode("latin-1"))
 
 

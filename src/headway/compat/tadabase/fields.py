@@ -50,7 +50,7 @@ def body(call: Call) -> BodyFields:
     if not raw.strip():
         return BodyFields({})
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UnsupportedMediaType("compressed bodies are not read")
+        raise UnsupportedMediaType("compressed bodies are not supported: send it uncompressed")
     declared = call.header(b"content-type") or JSON
     kind = declared.partition(";")[0].strip().lower()
     if kind != JSON and len(raw) > FORM_MAX:
@@ -80,7 +80,7 @@ def number(asked: dict[str, Any], name: str, default: int, most: int) -> int:
     text = asked.get(name, str(default))
     digits = text.lstrip("0") if isinstance(text, str) and text.isascii() and text.isdigit() else ""
     if not 1 <= int(digits[: len(str(most)) + 1] or "0") <= most:  # enough digits to see that it is too large
-        raise BadParameter(f"{name} is a number from 1 to {most:,}", parameter=name)
+        raise BadParameter(f"{name} must be a number from 1 to {most:,}", parameter=name)
     return int(digits)
 
 
@@ -128,7 +128,7 @@ def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
         # Only the head is parsed by the library, which takes a millisecond for a complete message.
         head, *rest = _BLANK.split(part, maxsplit=1)
         if len(head) > HEAD_MAX:
-            raise BadParameter("a part has too long a head")
+            raise BadParameter("the headers of a part are too long")
         message = parser.parsebytes(head.lstrip() + b"\r\n\r\n")
         name = message.get_param("name", header="content-disposition")
         if not isinstance(name, str) or message.get_filename() is not None:
@@ -148,7 +148,7 @@ def nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         match = _NAME.fullmatch(name) if len(name) <= NAME_MAX else None
         steps = [match[1], *_STEP.findall(match[2])] if match is not None else []
         if not steps or len(steps) > DEPTH_MAX:
-            raise BadParameter(f"{name[:80]!r} is no name of a field", parameter=name[:80])
+            raise BadParameter(f"{name[:80]!r} is not a field name", parameter=name[:80])
         _put(found, steps, value, name)
     return {name: _listed(value) for name, value in found.items()}
 
@@ -158,11 +158,11 @@ def _put(found: dict[str, Any], steps: list[str], value: str, name: str) -> None
     for step in folders:
         inner = found.setdefault(step or str(len(found)), {})
         if not isinstance(inner, dict):
-            raise BadParameter(f"{name[:80]} is there with and without brackets", parameter=name[:80])
+            raise BadParameter(f"{name[:80]} is given with and without brackets: use one form", parameter=name[:80])
         found = inner
     last = last or str(len(found))
     if last in found:
-        raise BadParameter(f"{name[:80]} is there twice", parameter=name[:80])
+        raise BadParameter(f"{name[:80]} is given twice", parameter=name[:80])
     found[last] = value
 
 

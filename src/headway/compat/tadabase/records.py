@@ -104,10 +104,10 @@ def _condition(call: Call, table: Table, filters: Any) -> Condition:
     if filters is None:
         return EVERY
     if not isinstance(filters, dict) or not isinstance(items := filters.get("items", []), list):
-        raise BadParameter("filters have a condition and items: filters[items][0][field_id]=…", parameter="filters")
+        raise BadParameter("filters need a condition and items: filters[items][0][field_id]=…", parameter="filters")
     joined = str(filters.get("condition", "AND")).lower()
     if joined not in ("and", "or"):
-        raise BadParameter("filters[condition] is AND or OR", parameter="filters[condition]")
+        raise BadParameter("filters[condition] must be AND or OR", parameter="filters[condition]")
     terms = [_term(item, index) for index, item in enumerate(items)]
     return call.services.get(Records).condition(table, {joined: terms} if terms else None, "/filters")
 
@@ -115,7 +115,7 @@ def _condition(call: Call, table: Table, filters: Any) -> Condition:
 def _term(item: Any, index: int) -> dict[str, Any]:
     name = f"filters[items][{index}]"
     if not isinstance(item, dict) or not item.keys() <= {"field_id", "operator", "val"} or "field_id" not in item:
-        raise BadParameter(f"{name} has a field_id, an operator and a val", parameter=name)
+        raise BadParameter(f"{name} needs a field_id, an operator and a val", parameter=name)
     operator = str(item.get("operator", "is")).strip().lower().replace(" ", "_")
     value = {} if operator in NO_VALUE else {"value": item.get("val", "")}
     return {"field": item["field_id"], "operator": operator, **value}

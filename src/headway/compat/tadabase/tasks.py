@@ -133,7 +133,7 @@ async def history(call: Call) -> Reply:
     if state is not None and state not in words.ENDS:
         raise BadParameter(f"status is one of {', '.join(words.ENDS)}", parameter="status")
     if task is not None and not isinstance(task, str):
-        raise BadParameter("task_id is one id", parameter="task_id")
+        raise BadParameter("task_id must be one id", parameter="task_id")
     states = ENDED if state is None else (words.ENDS[state],)
     return await _page(call, RunFilter(state=states, task=() if task is None else (task,)), PAGE, by_end=True)
 

@@ -127,7 +127,7 @@ class Access:
             raise StorageUnavailable
         if key is None:
             if self.locked:
-                raise Unauthenticated("show a key: Authorization: Bearer hw_…")
+                raise Unauthenticated("send a key: Authorization: Bearer hw_…")
             return ANONYMOUS
         now_ms = self._store.clock.now_ms()
         digest = digests.digest(self._signer, key)
@@ -137,12 +137,12 @@ class Access:
         number = self._matching(entry, digest, now_ms)
         owner = entry.organisation if entry is not None else None
         if organisation is not None and number and (owner is None or owner.public_id != organisation):
-            raise Unauthenticated("the key is not one of that organisation", reason="organisation")
+            raise Unauthenticated("the key belongs to another organisation", reason="organisation")
         if entry is None or not number:
             raise Unauthenticated("the key is not known")
         wrong = fault(entry.key, entry.user, owner, now_ms)
         if wrong is not None:
-            raise Unauthenticated(f"the key is not good any more: {wrong.replace('_', ' ')}", reason=wrong)
+            raise Unauthenticated(f"the key is not valid any more: {wrong.replace('_', ' ')}", reason=wrong)
         until = entry.good_until(number)
         return Caller(replace(entry.principal, secret=number), NEVER if until is None else until, self._rates(entry))
 

@@ -171,7 +171,7 @@ class CreateKey(Creation):
             raise Conflict("there are keys already")
         _refuse_strange_user(known, self.organisation, asked.user_id)
         if not known.keys and "key:admin" not in self.scopes:
-            raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
+            raise Conflict("the first key needs the scope key:admin: without it no other key could be made")
         if sum(key.organisation == self.organisation for key in known.keys) >= KEYS_MAX:
             raise Conflict(f"an organisation has at most {KEYS_MAX:,} keys")
         key = Key(
@@ -298,7 +298,7 @@ def _refuse_stronger(by: Principal, key: Key) -> None:
 def _refuse_beyond(by: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> None:
     missing = beyond(by, scopes, queues)
     if missing:
-        raise Forbidden(f"this is more than the caller's own key may: {', '.join(missing)}")
+        raise Forbidden(f"the caller's own key does not have: {', '.join(missing)}")
 
 
 def _absent(key_id: str) -> NoReturn:

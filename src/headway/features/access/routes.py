@@ -46,7 +46,7 @@ def _users(call: Call) -> Users:
 
 
 async def whoami(call: Call) -> Reply:
-    """GET /v1/whoami: as whom the server knows you."""
+    """GET /v1/whoami: get the identity and scopes of the key."""
     who = call.principal
     rates = call.rates
     organisation = _organisations(call).of(who.organisation)
@@ -134,7 +134,7 @@ async def list_keys(call: Call) -> Reply:
 
 
 async def get_key(call: Call) -> Reply:
-    """GET /v1/keys/{key}: look at a key.
+    """GET /v1/keys/{key}: get a key.
 
     Errors: `key_not_found`.
     """
@@ -162,7 +162,7 @@ async def rotate_key(call: Call) -> Reply:
 
 
 async def revoke_key(call: Call) -> Reply:
-    """POST /v1/keys/{key}:revoke: end a key, and what it has open.
+    """POST /v1/keys/{key}:revoke: revoke a key, and close its streams and sessions.
 
     Errors: `key_not_found`.
     """
@@ -202,7 +202,7 @@ async def list_users(call: Call) -> Reply:
 
 
 async def get_user(call: Call) -> Reply:
-    """GET /v1/users/{id}: look at a user.
+    """GET /v1/users/{id}: get a user.
 
     Errors: `user_not_found`.
     """
@@ -254,7 +254,7 @@ async def list_organisations(call: Call) -> Reply:
 
 
 async def get_organisation(call: Call) -> Reply:
-    """GET /v1/organisations/{id}: look at an organisation.
+    """GET /v1/organisations/{id}: get an organisation.
 
     Errors: `organisation_not_found`.
     """
@@ -274,7 +274,7 @@ async def patch_organisation(call: Call) -> Reply:
 
 
 async def list_audit_events(call: Call) -> Reply:
-    """GET /v1/audit-events: who did what."""
+    """GET /v1/audit-events: list audit events."""
     asked = call.parameters(wire.AuditQuery)
     who = call.principal
     whose = 0 if may(who, "organisation:admin") else who.organisation
@@ -306,24 +306,24 @@ _KEYED: Final = ("Idempotency-Key",)
 _KEY: Final = ("key_not_found",)
 
 ROUTES: Final[tuple[Route, ...]] = (
-    route("GET", "/v1/whoami", whoami, "caller", "As whom the server knows you.", gives=wire.Whoami),
+    route("GET", "/v1/whoami", whoami, "caller", "Get the identity and scopes of the key.", gives=wire.Whoami),
     route("POST", "/v1/keys", create_key, "key:admin", "Make a key; its text is shown once.",
           takes=wire.CreateKey, gives=wire.KeyOut, status=201, also=(200,), headers=_KEYED,
           problems=("organisation_not_found", "conflict", "idempotency_key_reused")),
     route("GET", "/v1/keys", list_keys, "key:admin", "List keys.", gives=wire.KeyList),
-    route("GET", "/v1/keys/{key}", get_key, "key:admin", "Look at a key.", gives=wire.KeyOut, problems=_KEY),
+    route("GET", "/v1/keys/{key}", get_key, "key:admin", "Get a key.", gives=wire.KeyOut, problems=_KEY),
     route("PATCH", "/v1/keys/{key}", patch_key, "key:admin", "Change a key's name, scopes or limits.",
           takes=wire.PatchKey, gives=wire.KeyOut, problems=_KEY),
     route("POST", "/v1/keys/{key}:rotate", rotate_key, "key:admin", "Give a key a new secret; it is shown once.",
           takes=wire.RotateKey, optional=True, gives=wire.KeyOut, headers=_KEYED,
           problems=(*_KEY, "conflict", "idempotency_key_reused")),
-    route("POST", "/v1/keys/{key}:revoke", revoke_key, "key:admin", "End a key, and what it has open.",
+    route("POST", "/v1/keys/{key}:revoke", revoke_key, "key:admin", "Revoke a key, and close its streams and sessions.",
           gives=wire.KeyOut, problems=_KEY),
     route("POST", "/v1/users", create_user, "key:admin", "Make a user.",
           takes=wire.CreateUser, gives=wire.UserOut, status=201, headers=_KEYED,
           problems=("conflict", "idempotency_key_reused")),
     route("GET", "/v1/users", list_users, "key:admin", "List users.", gives=wire.UserList),
-    route("GET", "/v1/users/{id}", get_user, "key:admin", "Look at a user.",
+    route("GET", "/v1/users/{id}", get_user, "key:admin", "Get a user.",
           gives=wire.UserOut, problems=("user_not_found",)),
     route("PATCH", "/v1/users/{id}", patch_user, "key:admin", "Change a user, or disable all of their keys.",
           takes=wire.PatchUser, gives=wire.UserOut, problems=("user_not_found",)),
@@ -332,11 +332,11 @@ ROUTES: Final[tuple[Route, ...]] = (
           problems=("conflict", "idempotency_key_reused")),
     route("GET", "/v1/organisations", list_organisations, "organisation:admin", "List organisations.",
           gives=wire.OrganisationList),
-    route("GET", "/v1/organisations/{id}", get_organisation, "organisation:admin", "Look at an organisation.",
+    route("GET", "/v1/organisations/{id}", get_organisation, "organisation:admin", "Get an organisation.",
           gives=wire.OrganisationOut, problems=("organisation_not_found",)),
     route("PATCH", "/v1/organisations/{id}", patch_organisation, "organisation:admin",
           "Change an organisation, or disable all of its keys.",
           takes=wire.PatchOrganisation, gives=wire.OrganisationOut, problems=("organisation_not_found", "conflict")),
-    route("GET", "/v1/audit-events", list_audit_events, "audit:read", "Who did what.",
+    route("GET", "/v1/audit-events", list_audit_events, "audit:read", "List audit events: who changed what, and when.",
           query=wire.AuditQuery, gives=wire.AuditEventList),
 )  # fmt: skip

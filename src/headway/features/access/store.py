@@ -155,7 +155,7 @@ def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head 
     head, text = read_seal(database)
     before = unsealed(text, (signer, *earlier))
     if before is not None and before.number and not database.rows("read_audit_line", **asdict(before)):
-        raise ValueError(f"line {before.number} of the log is not the one that was sealed")
+        raise ValueError(f"line {before.number} of the audit log was changed after it was sealed")
     database.run("insert_fact", name=SEAL, value="")
     database.run("save_fact", name=SEAL, value=signer.seal(SEAL, _encode(head).decode()))
     return before

@@ -130,7 +130,9 @@ class ActionBuilder:
         field = self._table.find(name)
         if field is None or field.type is not FieldType.CONNECTION:
             known = ", ".join(repr(each.name) for each in connections(self._table)) or "none"
-            raise invalid(f"{at}/connection", f"{name[:80]!r} is no connection of {self._table.name!r}; it has {known}")
+            raise invalid(
+                f"{at}/connection", f"{name[:80]!r} is not a connection of {self._table.name!r}; it has {known}"
+            )
         return field
 
     async def _sources(self, given: Mapping[str, Any], table: Table, at: str, target: Table | None = None) -> Sources:
@@ -139,9 +141,9 @@ class ActionBuilder:
             field = table.find(name)
             if field is None:
                 known = ", ".join(repr(each.name) for each in table.fields[:20]) or "none"
-                raise invalid(f"{at}/set/{name}", f"{name[:80]!r} is no field of {table.name!r}; it has {known}")
+                raise invalid(f"{at}/set/{name}", f"{name[:80]!r} is not a field of {table.name!r}; it has {known}")
             if field.id in sources:
-                raise invalid(f"{at}/set/{name}", f"{field.name!r} is there twice")
+                raise invalid(f"{at}/set/{name}", f"{field.name!r} is given twice")
             sources[field.id] = await self._source(value, field, f"{at}/set/{name}", target)
         return sources
 
@@ -153,7 +155,7 @@ class ActionBuilder:
             if given.keys() == {"field"} and isinstance(given["field"], str):
                 other = self._table.find(given["field"])
                 if other is None:
-                    raise invalid(at, f"{given['field'][:80]!r} is no field of {self._table.name!r}")
+                    raise invalid(at, f"{given['field'][:80]!r} is not a field of {self._table.name!r}")
                 return FieldCopy(other.id)
             if given.keys() == {"value"}:
                 given = given["value"]
@@ -179,11 +181,11 @@ class ActionBuilder:
         allowed = NAMES if target is None else NAMES | {"target"}
         unknown = [name for name in looked.names if name not in allowed]
         if unknown:
-            raise invalid(at, f"the template asks for {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
+            raise invalid(at, f"the template uses {unknown[0]!r}; known: {', '.join(sorted(allowed))}")
         fields = {"id", "items", "get"} | {field.name for field in self._table.fields}
         missing = [name for name in looked.fields if name not in fields]
         if missing:
-            raise invalid(at, f"the template asks for record.{missing[0]}, which is no field of {self._table.name!r}")
+            raise invalid(at, f"the template uses record.{missing[0]}, which is not a field of {self._table.name!r}")
         self.connected = self.connected or "connected" in looked.names
 
 

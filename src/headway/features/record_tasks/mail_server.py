@@ -46,7 +46,7 @@ class _SetMailServer(Command[None]):
         if password is UNSET and found is not None and found[1]:
             before = _decode(found[0])
             if (before.host, before.username) != (server.host, server.username):  # or it would be sent to another
-                raise InvalidInput("another host or user name needs the password anew")
+                raise InvalidInput("the password is needed again with another host or user name")
             sealed = found[1]
         storage.save_mail_server(uow, self.organisation, _encode(server).decode(), sealed)
 

@@ -141,7 +141,7 @@ async def list_record_tasks(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/record-tasks/{name}: look at a record task.
+    """GET /v1/record-tasks/{name}: get a record task.
 
     Errors: `record_task_not_found`.
     """
@@ -243,12 +243,12 @@ _ABSENT: Final = ("record_task_not_found",)
 _MADE: Final = ("invalid_input", "table_not_found", "target_refused", "conflict")
 
 ROUTES: Final[tuple[Route, ...]] = (
-    route("POST", "/v1/record-tasks", create, "task:write", "Make a task without code, over the records of a table.",
+    route("POST", "/v1/record-tasks", create, "task:write", "Make a record task: actions on the records of a table.",
           does=("choose records",),
           takes=wire.CreateRecordTask, gives=wire.RecordTaskOut, status=201, problems=_MADE,
           logged="record_task.create"),
     route("GET", "/v1/record-tasks", list_record_tasks, "task:read", "List record tasks.", gives=wire.RecordTaskList),
-    route("GET", "/v1/record-tasks/{name}", get, "task:read", "Look at a record task.",
+    route("GET", "/v1/record-tasks/{name}", get, "task:read", "Get a record task.",
           gives=wire.RecordTaskOut, problems=_ABSENT),
     route("PATCH", "/v1/record-tasks/{name}", patch, "task:write", "Change a record task.",
           does=("choose records",),
@@ -258,17 +258,17 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("DELETE", "/v1/record-tasks/{name}", delete, "task:write", "Remove a record task.",
           status=204, problems=(*_ABSENT, "version_mismatch"), headers=("If-Match",),
           logged="record_task.delete"),
-    route("GET", "/v1/runs/{id}/record-errors", errors, "run:read", "Which records failed in a run, and why.",
+    route("GET", "/v1/runs/{id}/record-errors", errors, "run:read", "List the failed records of a run, with their errors.",
           does=("see why records failed",),
           query=ListRecordErrors, gives=wire.RecordErrorList, problems=("run_not_found", "run_purged")),
-    route("POST", "/v1/runs/{id}:run-failed-records", run_failed, "run:start", "Run the records again that failed, alone.",
+    route("POST", "/v1/runs/{id}:run-failed-records", run_failed, "run:start", "Start a run over the failed records of a run.",
           gives=RunOut, status=202, also=(200,), problems=("run_not_found", "run_purged", *_ABSENT, "invalid_state", "conflict"),
           headers=("Idempotency-Key",)),
-    route("GET", "/v1/mail-server", mail_server, "mail:read", "Where mails are handed over.", gives=wire.MailServerOut,
+    route("GET", "/v1/mail-server", mail_server, "mail:read", "Get the mail server.", gives=wire.MailServerOut,
           problems=("not_found",)),
-    route("PUT", "/v1/mail-server", set_mail_server, "mail:write", "Say where mails are handed over.",
+    route("PUT", "/v1/mail-server", set_mail_server, "mail:write", "Set the mail server.",
           takes=wire.MailServerIn, gives=wire.MailServerOut, problems=("invalid_input", "target_refused"),
           logged="mail_server.put"),
-    route("DELETE", "/v1/mail-server", forget_mail_server, "mail:write", "Forget the mail server.", status=204,
+    route("DELETE", "/v1/mail-server", forget_mail_server, "mail:write", "Remove the mail server.", status=204,
           logged="mail_server.delete"),
 )  # fmt: skip

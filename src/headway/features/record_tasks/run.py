@@ -149,7 +149,7 @@ class RecordRun:
         )
 
     async def connected(self, jobs: Iterable[Job], fields: Sequence[Field]) -> dict[RecordKey, tuple[Table, Record]]:
-        """Return the records that jobs name in these connections; a job notes the used ones in `reads`."""
+        """Return the records that jobs name in these connections; each job notes the records that it used."""
         found: dict[RecordKey, tuple[Table, Record]] = {}
         by_table: dict[str, set[str]] = defaultdict(set)
         for job in jobs:
@@ -263,6 +263,6 @@ async def _origin(store: Store, run: Run, over: RunOver) -> str:
         return run.id
     earlier = await store.read.run(canonical_id(earlier_id) or earlier_id)
     if earlier is None or earlier.organisation != run.organisation or earlier.task != run.task:
-        raise Conflict(f"{earlier_id[:80]!r} is no run of this task")
+        raise Conflict(f"{earlier_id[:80]!r} is not a run of this task")
     checkpoint = await last_checkpoint(store, earlier, RecordCheckpoint)
     return earlier.id if checkpoint is None else checkpoint.origin

@@ -117,7 +117,5 @@ class Sender:
         for job in jobs:
             self._failures = self._failures + 1 if job.record.id in self._unreachable else 0
             if self._failures >= UNREACHABLE_MAX and job.error is not None:
-                raise TargetUnreachable(
-                    f"{job.error.message}; {self._failures} records failed for that, one after the other"
-                )
+                raise TargetUnreachable(f"{job.error.message}; {self._failures} records in a row failed with it")
         self._unreachable.clear()

@@ -88,7 +88,7 @@ class RecordTasks:
         and Conflict for a name that is in use and for too many record tasks.
         """
         if spec.name.startswith(RESERVED):
-            raise invalid("/name", "names that begin with 'headway.' are the server's own")
+            raise invalid("/name", "names that begin with 'headway.' are reserved")
         task = await self._built(
             self._namespace.qualify(spec.name), spec.table, spec.filter, spec.actions, spec.on_error
         )

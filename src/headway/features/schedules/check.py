@@ -22,7 +22,7 @@ def findings(read: Read) -> Iterator[Finding]:
 
 
 def _schedule(schedule: Schedule) -> Iterator[Finding]:
-    """Hold the next slot of a schedule against what it says."""
+    """Compare the next slot of a schedule with its definition."""
     try:
         following = None if schedule.paused else timetable(schedule).next_after(schedule.last_slot)
     except InvalidSchedule as error:

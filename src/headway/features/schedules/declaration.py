@@ -57,7 +57,7 @@ class ScheduleDeclarations:
             try:
                 task = tasks.get(spec.task)
                 if task is None:
-                    raise invalid("/task", "the worker itself has to declare the task")
+                    raise invalid("/task", "the task is not declared by this worker")
                 if spec.name in found:
                     raise invalid("/name", f"{spec.name!r} is declared twice")
                 fields = said(spec, self._settings)
@@ -144,7 +144,7 @@ class DeclaredSchedules:
             return before, []
         try:
             return checked(after), overruled
-        except HeadwayError:  # what is left of somebody's changes does not go with what the code says now
+        except HeadwayError:  # the remaining changes by hand do not fit the new declaration
             whole = {name: getattr(said, name) for name in SAID}
             return replace(after, **whole), [name for name in SAID if whole[name] != getattr(before, name)]
 

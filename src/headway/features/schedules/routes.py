@@ -139,7 +139,7 @@ async def list_schedules(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/schedules/{schedule}: look at a schedule, by its id or its name.
+    """GET /v1/schedules/{schedule}: get a schedule, by its id or its name.
 
     Errors: `schedule_not_found`.
     """
@@ -175,7 +175,7 @@ async def delete(call: Call) -> Reply:
 
 
 async def pause(call: Call) -> Reply:
-    """POST /v1/schedules/{schedule}:pause: let no slot come.
+    """POST /v1/schedules/{schedule}:pause: pause a schedule; runs in progress go on.
 
     Errors: `schedule_not_found`.
     """
@@ -183,7 +183,7 @@ async def pause(call: Call) -> Reply:
 
 
 async def resume(call: Call) -> Reply:
-    """POST /v1/schedules/{schedule}:resume: let slots come again.
+    """POST /v1/schedules/{schedule}:resume: resume a schedule.
 
     Errors: `schedule_not_found`, `invalid_schedule`.
     """
@@ -283,9 +283,9 @@ ROUTES: Final[tuple[Route, ...]] = (
           logged="schedule.create"),
     route("GET", "/v1/schedules", list_schedules, "schedule:read", "List schedules, by name.",
           query=wire.ScheduleQuery, gives=wire.ScheduleList, problems=("bad_cursor",)),
-    route("POST", "/v1/schedules:preview", preview, "schedule:read", "When something would fire.",
+    route("POST", "/v1/schedules:preview", preview, "schedule:read", "Preview the slots of an occurrence.",
           takes=wire.PreviewSchedule, gives=wire.PreviewOut, problems=("invalid_schedule",)),
-    route("GET", "/v1/schedules/{schedule}", get, "schedule:read", "Look at a schedule, by its id or its name.",
+    route("GET", "/v1/schedules/{schedule}", get, "schedule:read", "Get a schedule, by its id or its name.",
           gives=wire.ScheduleOut, problems=_KNOWN),
     route("PATCH", "/v1/schedules/{schedule}", patch, "schedule:write", "Change a schedule.", does=_START,
           takes=wire.PatchSchedule, gives=wire.ScheduleOut,
@@ -295,22 +295,22 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("DELETE", "/v1/schedules/{schedule}", delete, "schedule:write", "Remove a schedule; its runs go on.",
           status=204, problems=(*_KNOWN, "version_mismatch"), headers=("If-Match",),
           logged="schedule.delete"),
-    route("POST", "/v1/schedules/{schedule}:pause", pause, "schedule:write", "Let no slot come.",
+    route("POST", "/v1/schedules/{schedule}:pause", pause, "schedule:write", "Pause a schedule; runs in progress go on.",
           takes=Because, optional=True, gives=wire.ScheduleOut, problems=_KNOWN, headers=_KEYED,
           logged="schedule.pause"),
-    route("POST", "/v1/schedules/{schedule}:resume", resume, "schedule:write", "Let slots come again.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:resume", resume, "schedule:write", "Resume a schedule.", does=_START,
           takes=wire.ResumeSchedule, optional=True, gives=wire.ScheduleOut, problems=(*_KNOWN, "invalid_schedule"),
           headers=_KEYED,
           logged="schedule.resume"),
-    route("POST", "/v1/schedules/{schedule}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:trigger", trigger, "schedule:write", "Start a run now, independently of the slots.", does=_START,
           takes=wire.TriggerSchedule, optional=True, gives=RunOut, status=202, problems=(*_STARTS, "schedule_busy"),
           headers=_KEYED,
           logged="schedule.trigger"),
-    route("POST", "/v1/schedules/{schedule}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.", does=_START,
+    route("POST", "/v1/schedules/{schedule}:backfill", backfill, "schedule:write", "Start runs for past slots without one.", does=_START,
           takes=wire.BackfillSchedule, gives=wire.BackfillOut, problems=_STARTS, headers=_KEYED,
           logged="schedule.backfill"),
-    route("GET", "/v1/schedules/{schedule}/slots", slots, "schedule:read", "What became of slots, newest first.",
+    route("GET", "/v1/schedules/{schedule}/slots", slots, "schedule:read", "List past slots with their outcomes, newest first.",
           query=wire.SlotQuery, gives=wire.SlotList, problems=(*_KNOWN, "bad_cursor")),
-    route("GET", "/v1/schedules/{schedule}/preview", preview_schedule, "schedule:read", "The next slots of a schedule.",
+    route("GET", "/v1/schedules/{schedule}/preview", preview_schedule, "schedule:read", "Preview the next slots of a schedule.",
           query=wire.PreviewQuery, gives=wire.PreviewOut, problems=_KNOWN),
 )  # fmt: skip

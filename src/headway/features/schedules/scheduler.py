@@ -133,7 +133,7 @@ class Scheduler:
         return after, self._carry_out(uow, schedule, decisions)
 
     def change(self, uow: UnitOfWork, before: Schedule, changed: Schedule) -> Schedule:
-        """Decide about the slots that have come by what the schedule has said, then keep what it says now.
+        """Decide the slots that are due by the schedule's old definition, then save the new one.
 
         Return it as it is kept.
         """

@@ -141,7 +141,7 @@ class TriggerSchedule(Repeatable[Run]):
         """Return the run as it is now."""
         run = uow.run(lines[0])
         if run is None:
-            raise ScheduleNotFound(f"the run {lines[0]} that was started is not there any more")
+            raise ScheduleNotFound(f"the run {lines[0]} that was started does not exist any more")
         return run
 
 
@@ -168,12 +168,12 @@ class Backfill(Repeatable[list[PastSlot]]):
         """Fill the slots from `first` to `last`; raise InvalidInput for too many slots and for slots that are not kept any more."""
         schedule, first, last = _load(uow, self.organisation, self.named, None), self.first, self.last
         if first < uow.now_ms - self.kept_ms:
-            raise invalid("/from", f"slots are remembered for {format_ms(self.kept_ms)}")
+            raise invalid("/from", f"slots are kept for {format_ms(self.kept_ms)}: take a later start")
         known = kept.slots_within(uow, schedule.id, first, last)
         passed = timetable(schedule).between(first - 1, min(last, schedule.last_slot))
         found = list(islice(passed, BACKFILL_MAX + 1))
         if len(found) > BACKFILL_MAX:
-            raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
+            raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter range")
         wanted = [slot for slot in found if slot not in known or known[slot].run_id is None]
         slots = self._fill(uow, schedule, wanted)
         if not self.asked.dry_run:
@@ -249,7 +249,7 @@ class Schedules:
         return schedule if schedule_id == schedule.id else await self.get(schedule_id)
 
     def _checked(self, schedule: Schedule) -> Schedule:
-        """Return the schedule in its one spelling, if it can be kept to and its task takes what it gives."""
+        """Return the schedule in its one spelling, if it has slots and its task takes its input."""
         schedule = checked(schedule)
         task = self._namespace.find(self._store.definitions.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
@@ -394,7 +394,7 @@ class Schedules:
         """Give runs to slots that have passed and have none: skipped, missed, or from before the schedule was made.
 
         One that has a run keeps it, so that asking twice starts nothing twice. Raises InvalidInput for more slots than
-        BACKFILL_MAX, and for those further back than slots are remembered: nobody knows which of them had runs.
+        BACKFILL_MAX, and for those further back than slots are remembered: their runs are not known any more.
         """
         first, last = timestamp(asked.first, "/from"), timestamp(asked.last, "/to")
         if last < first:
@@ -464,7 +464,7 @@ def _missing(named: str) -> ScheduleNotFound:
 
 
 def _over(field: str) -> InvalidSchedule:
-    message = "there is no slot any more: it is over"
+    message = "the schedule has ended: no slot is left"
     return InvalidSchedule(
         f"{field}: {message}", errors=[{"pointer": f"/{field}", "code": "value", "message": message}]
     )

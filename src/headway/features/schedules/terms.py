@@ -51,9 +51,9 @@ def said(spec: wire.ScheduleDeclaration | wire.PatchSchedule, settings: Settings
 def checked(schedule: Schedule) -> Schedule:
     """Return the schedule in canonical spelling; raise InvalidInput, or InvalidSchedule for one without possible slots."""
     if canonical_id(schedule.name) is not None:
-        raise invalid("/name", "it looks like an id: take another name")
+        raise invalid("/name", "the name looks like an id: take another")
     if SLOT_LABEL in schedule.labels:
-        raise invalid(f"/labels/{SLOT_LABEL}", "each run has this label from its slot: take another name")
+        raise invalid(f"/labels/{SLOT_LABEL}", "the label is set from the run's slot: take another name")
     try:
         return occurrence.checked(schedule)
     except InvalidSchedule as error:

@@ -235,7 +235,7 @@ class _Cascade:
                 for _, target, owner in references[:20]
             ]
             raise RecordInUse(
-                f"records of {other.name!r} name it in {field.name!r}, which restricts this", errors=errors
+                f"records of {other.name!r} connect to it in {field.name!r}, which restricts this", errors=errors
             )
         if field.on_delete == "cascade":
             self.delete(other, {owner for _, _, owner in references})
@@ -248,7 +248,7 @@ class _Cascade:
         self.size += by
         if self.size > CASCADE_MAX:
             raise Conflict(
-                f"this would touch more than {CASCADE_MAX:,} records at once: delete those that name them first"
+                f"this would change more than {CASCADE_MAX:,} records at once: delete the records that connect to them first"
             )
 
     def changes(self, table: Table) -> list[RecordChange]:
@@ -264,7 +264,7 @@ class _Cascade:
                 if left:
                     values[field.id] = left
                 elif field.required:
-                    raise RecordInUse(f"{record.id} of {table.name!r} needs a {field.name!r}, and would have none")
+                    raise RecordInUse(f"{record.id} of {table.name!r} requires {field.name!r}, and would have none")
                 else:
                     values.pop(field.id, None)
             changes.append(RecordChange(record.id, values, record))
@@ -272,7 +272,7 @@ class _Cascade:
 
 
 def delete(uow: UnitOfWork, table: Table, ids: Collection[str]) -> int:
-    """Delete records, with the effects that `on_delete` of connections has; return the number of `ids` that existed.
+    """Delete records, and apply the `on_delete` option of connections; return the number of `ids` that existed.
 
     Raises RecordInUse if a connection restricts it, Conflict if it would touch too many; then nothing is changed.
     """

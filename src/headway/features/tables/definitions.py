@@ -89,7 +89,7 @@ class Tables:
         if spec.fields:
             raise invalid("/fields", "the fields of an external table are read from its database")
         if self._external is None:
-            raise invalid("/external", "this server has no external tables")
+            raise invalid("/external", "external tables are not available on this server")
         return await self._external.reflect(table_id, spec.external)
 
     async def refresh(self, name: str) -> Table:
@@ -99,7 +99,7 @@ class Tables:
         """
         known = await self.get(name)
         if known.external is None or self._external is None:
-            raise TableInUse("only external tables have fields that are read from elsewhere")
+            raise TableInUse("only an external table's fields can be read again")
         fields, external = await self._external.reflect_again(known)
         command = RefreshTable(self._organisation, known.id, known.version, fields, external)
         return await self._store.write(command)

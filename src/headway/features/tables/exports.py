@@ -143,9 +143,7 @@ class Exports:
         found, after = await self._records.page(table, condition, checkpoint.after, RECORDS)
         for record in found:
             if record.damaged:
-                raise Damaged(
-                    f"the record {record.id} cannot be read: delete it, or leave it out by a filter on others"
-                )
+                raise Damaged(f"the record {record.id} cannot be read: delete it, or exclude it by a filter")
         text = format_rows(
             [[record.shown(field.id) for field in fields] for record in found],
             [field.name for field in fields],

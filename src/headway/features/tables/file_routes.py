@@ -57,7 +57,7 @@ async def upload(call: Call) -> Reply:
     """
     call.refuse_if_draining()
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UnsupportedMediaType("compressed bodies are not read")
+        raise UnsupportedMediaType("compressed bodies are not supported: send it uncompressed")
     kind = call.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     kind = kind if _KIND.fullmatch(kind) else "application/octet-stream"
     pieces = body.pieces(call.receive, call.headers, call.server.settings.upload_max)
@@ -71,7 +71,7 @@ async def list_files(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/files/{file}: look at a file.
+    """GET /v1/files/{file}: get a file.
 
     Errors: `file_not_found`.
     """
@@ -156,7 +156,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           query=UploadFile, gives=wire.FileOut, status=201,
           problems=("payload_too_large", "unsupported_media_type", "storage_full", "draining")),
     route("GET", "/v1/files", list_files, "record:read", "List the newest files.", gives=wire.FileList),
-    route("GET", "/v1/files/{file}", get, "record:read", "Look at a file.", gives=wire.FileOut, problems=_FILE),
+    route("GET", "/v1/files/{file}", get, "record:read", "Get a file.", gives=wire.FileOut, problems=_FILE),
     route("GET", "/v1/files/{file}/content", content, "record:read", "Download a file.", gives_way=True,
           problems=_FILE, kind="application/octet-stream"),
     route("DELETE", "/v1/files/{file}", delete, "record:write", "Remove a file.", status=204, problems=_FILE,

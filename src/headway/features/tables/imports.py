@@ -138,7 +138,7 @@ class Imports:
             )
         file = await self._files.get(spec.file)
         if file.sha256 is None:
-            raise BadImport("the file has not come whole")
+            raise BadImport("the upload of the file is incomplete")
         table = await self._tables.get(spec.table)
         try:
             found, checkpoint = await self._rows(file, table, spec, checkpoint)
@@ -156,7 +156,7 @@ class Imports:
         form = spec.format or _ENDINGS.get(file.name.rpartition(".")[2].lower())
         if form is None:
             raise BadImport(
-                f"the name {file.name!r} does not say what the file is: say the format (csv, json or jsonl)"
+                f"the name {file.name!r} does not show the format of the file: give the format (csv, json or jsonl)"
             )
         chunks = PARTS[0]
         while True:

@@ -177,7 +177,7 @@ def unique_field(table: Table, name: str) -> Field:
     field = table.find(name)
     if field is None or not field.unique:
         known = ", ".join(repr(each.name) for each in table.fields if each.unique) or "none"
-        raise invalid("/by", f"{name[:80]!r} is no unique field; the table has {known}")
+        raise invalid("/by", f"{name[:80]!r} is not a unique field; the table has {known}")
     return field
 
 

@@ -146,8 +146,8 @@ class Records:
         ids = [_id(patch.id) for patch in given]
         if len(set(ids)) < len(ids):
             raise InvalidInput(
-                "a record is there twice",
-                errors=[{"pointer": "/records", "code": "twice", "message": "a record is there twice"}],
+                "a record is given twice",
+                errors=[{"pointer": "/records", "code": "twice", "message": "a record is given twice"}],
             )
         command = UpdateRecords(self._organisation, _id(table_name), given, ids, self._zone())
         table, ids = await self._write(command, request)
@@ -161,7 +161,7 @@ class Records:
         Raises TableNotFound, TableInUse for an external table, InvalidInput for a field that is not unique, or InvalidRecord.
         """
         if await self._find_external(table_name) is not None:
-            raise TableInUse("rows of an external table are added or updated, and not both at once")
+            raise TableInUse("an external table has no upsert: add or update its rows")
         new_ids = self._new_ids(len(given))
         command = UpsertRecords(self._organisation, _id(table_name), given, new_ids, by, self._zone())
         table, (*ids, updated) = await self._write(command, request)

@@ -142,7 +142,7 @@ async def create(call: Call) -> Reply:
 
 
 async def get(call: Call) -> Reply:
-    """GET /v1/tables/{table}: look at a table.
+    """GET /v1/tables/{table}: get a table.
 
     Errors: `table_not_found`.
     """
@@ -232,7 +232,7 @@ async def list_records(call: Call) -> Reply:
     try:
         given = _decode(asked.filter) if asked.filter else None
     except msgspec.DecodeError as error:
-        raise BadParameter(f"filter is a condition as JSON: {error}", parameter="filter") from None
+        raise BadParameter(f"filter must be a condition as JSON: {error}", parameter="filter") from None
     said = wire.QueryRecords(
         filter=given, order_by=asked.order_by, page_size=asked.page_size, page_token=asked.page_token
     )
@@ -286,7 +286,7 @@ async def count(call: Call) -> Reply:
 
 
 async def get_record(call: Call) -> Reply:
-    """GET /v1/tables/{table}/records/{record}: look at a record.
+    """GET /v1/tables/{table}/records/{record}: get a record.
 
     Errors: `table_not_found`, `external_refused`, `external_failed`, `record_not_found`.
     """
@@ -394,7 +394,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/tables", create, "table:write", "Make a table.",
           takes=wire.CreateTable, gives=wire.TableOut, status=201, headers=_KEYED,
           problems=("conflict", "idempotency_key_reused", "external_refused", "external_failed")),
-    route("GET", "/v1/tables/{table}", get, "table:read", "Look at a table.", gives=wire.TableOut, problems=_TABLE),
+    route("GET", "/v1/tables/{table}", get, "table:read", "Get a table.", gives=wire.TableOut, problems=_TABLE),
     route("PATCH", "/v1/tables/{table}", patch, "table:write", "Rename or describe a table.",
           takes=wire.PatchTable, gives=wire.TableOut, problems=(*_TABLE, "conflict", "version_mismatch"), headers=_MATCH),
     route("DELETE", "/v1/tables/{table}", delete, "table:write", "Remove a table and its records.", does=("remove records",),
@@ -428,7 +428,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/tables/{table}/records:delete", delete_batch, "record:write", "Delete up to 1,000 records, or none.",
           takes=wire.DeleteRecords, gives=wire.DeletedOut, headers=_KEYED,
           problems=(*_TABLE, *_FAR, "record_not_found", "record_in_use", "conflict", "idempotency_key_reused")),
-    route("GET", "/v1/tables/{table}/records/{record}", get_record, "record:read", "Look at a record.",
+    route("GET", "/v1/tables/{table}/records/{record}", get_record, "record:read", "Get a record.",
           gives=wire.RecordOut, problems=(*_TABLE, *_FAR, "record_not_found")),
     route("PATCH", "/v1/tables/{table}/records/{record}", patch_record, "record:write", "Change a record.",
           takes=wire.PatchRecord, gives=wire.RecordOut, problems=_CHANGE, headers=(*_MATCH, *_KEYED)),

@@ -121,7 +121,9 @@ class AddField(ChangeTable):
     def change(self, uow: UnitOfWork, table: Table) -> Table:
         """Return the table with the field; raise TableInUse for a required one of a table with records, or InvalidInput."""
         if self.spec.required and table.count:
-            raise TableInUse("the table has records, which would lack it: add it as it is, fill it, then require it")
+            raise TableInUse(
+                "the table has records without a value: add the field as optional, fill it, then require it"
+            )
         return _with_field(table, storage.read_tables(uow.database, self.organisation), self.spec, self.zone, "")
 
 
@@ -162,7 +164,7 @@ class AlterField(ChangeTable):
         if "type" in given:
             given["type"] = FieldType(given["type"])
             if FieldType.CONNECTION in (given["type"], before.type) and given["type"] is not before.type:
-                raise invalid("/type", "a connection is no other type: add a field of the new one")
+                raise invalid("/type", "a connection cannot change its type: add a field of the new type")
         field = _checked(replace(before, **given), table, self.zone, "")
         if _concerns_records(before, field):
             self._convert(uow, table, before, field)
@@ -172,7 +174,7 @@ class AlterField(ChangeTable):
         """Convert values and index entries of all records; raise TableInUse for a record that does not fit."""
         if table.count > ALTER_MAX:
             raise TableInUse(
-                f"the table has {table.count:,} records, and such a change looks at {ALTER_MAX:,} at the most: "
+                f"the table has {table.count:,} records, and such a change is limited to {ALTER_MAX:,}: "
                 f"add a field as you want it, fill it from this one, and delete this one"
             )
         if before.has_index:
@@ -201,7 +203,7 @@ class AlterField(ChangeTable):
             raise TableInUse(f"record {record.id} does not fit: {before.name} {error}") from None
         if value is None:
             if after.required:
-                raise TableInUse(f"record {record.id} has nothing in {after.name!r}: it cannot be required")
+                raise TableInUse(f"record {record.id} has no value in {after.name!r}: the field cannot be required")
             return {field: each for field, each in record.values.items() if field != after.id}
         if after.unique:
             for key in keys(after, value):
@@ -224,7 +226,9 @@ class DeleteTable(Command[None]):
         for other in storage.read_tables(uow.database, self.organisation):
             for field in other.fields:
                 if field.table_id == table.id and other.id != table.id:
-                    raise TableInUse(f"the field {field.name!r} of {other.name!r} connects to it: delete that first")
+                    raise TableInUse(
+                        f"the field {field.name!r} of {other.name!r} connects to the table: delete that field first"
+                    )
         storage.delete_table(uow, table)
 
 

@@ -150,7 +150,8 @@ def _one(uow: UnitOfWork, run: Run, action: BulkAction, reason: Reason, source: 
             control.terminate(uow, run, reason)
         case "retry" if run.task.startswith(RESERVED):
             raise InvalidState(
-                "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
+                "runs of built-in tasks are retried one by one, with a key that has the scopes of their action",
+                state=str(run.state),
             )
         case "retry":
             control.retry(uow, run, source.new(uow.now_ms), reason, from_scratch=action.from_scratch)

@@ -104,7 +104,7 @@ class Rescuer:
 def _end(uow: UnitOfWork, run: Run) -> None:
     match run.state:
         case State.RUNNING:
-            error = RunError(code="timeout", message="the attempt took too long, and its worker did not end it")
+            error = RunError(code="timeout", message="the attempt exceeded its timeout, and its worker did not end it")
             move(uow, run, Errored(error))
         case State.STOPPING:
             move(uow, run, Abandoned())

@@ -1,4 +1,4 @@
-"""The sign of life of a server that shares its database with others, and its look at what they did."""
+"""Heartbeat of a server that shares its database with others, and its check of the others' heartbeats."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 ALIVE_MS: Final = 10_000
 """A server says every two seconds that it is there."""
 LONG_S: Final = 60
-"""A transaction that is older keeps what was deleted and changed since from being cleaned away."""
+"""An older transaction keeps VACUUM from removing rows that were deleted or changed since its start."""
 DEAD_LEAST: Final = 50_000
 DEAD_SHARE: Final = 0.5
 """Dead rows per live row from which cleaning does not keep up."""

@@ -94,7 +94,7 @@ class _SilentError(Exception):
 
 
 def _within(seconds: float, gen: PQGen[T]) -> PQGen[T]:
-    """Pass on what is waited for, and what comes; the driver says ten times a second if that is nothing."""
+    """Pass on the awaited events and those that occurred; the driver says ten times a second if that is nothing."""
     until = time.monotonic() + seconds
     try:
         wanted = next(gen)
@@ -109,7 +109,7 @@ def _within(seconds: float, gen: PQGen[T]) -> PQGen[T]:
 
 
 def connect(url: str, settings: dict[str, str] = _SETTINGS, answer_within_s: float | None = None) -> Connection:
-    """Return a new connection; raise DatabaseGone if that is not possible now, ValueError for what is no URL."""
+    """Return a new connection; raise DatabaseGone if that is not possible now, ValueError for an invalid URL."""
     try:
         asked = conninfo_to_dict(url)
         made = Connection.connect(
@@ -172,7 +172,7 @@ class PostgresDatabase:
             raise self._translated(error) from error
 
     def commit(self, tell: Sequence[str] = ()) -> None:
-        """Return when the transaction is on stable storage. What is told travels with it, in a transaction of its own.
+        """Return when the transaction is on stable storage. The messages are sent with it, in a transaction of their own.
 
         A NOTIFY within the transaction would make all commits of all servers wait for each other's disk.
         """
@@ -192,7 +192,7 @@ class PostgresDatabase:
         self._transaction = None
         if committed.statusmessage != "COMMIT":
             raise Outdated(f"the commit ended in {committed.statusmessage}")
-        if self._unsure:  # somebody has ended the wait for the standby: it is here, but perhaps not there
+        if self._unsure:  # the wait for the standby was cancelled: the commit may be on the primary alone
             raise DatabaseGone(self._unsure)
 
     def settle(self) -> None:
@@ -303,7 +303,7 @@ class PostgresDatabase:
             raise DatabaseGone(self._unsure)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     abandon = close
@@ -342,7 +342,7 @@ def translated(error: psycopg.Error) -> Exception:
         case errors.QueryCanceled():
             return Interrupted(_line(error))
         case errors.InvalidTextRepresentation():  # a damaged document: bound values are checked before
-            return Damaged("a record that was looked at cannot be read")
+            return Damaged("a record that the query reads is damaged")
         case errors.DiskFull():
             return DiskFull(_line(error))
         case errors.DataCorrupted() | errors.IndexCorrupted():

@@ -62,11 +62,11 @@ class Listener:
                     connection.execute(HOLD_PLACE, [self._server_id])
                     connection.execute(f"LISTEN {CHANNEL}")
                     wait_s = BACK_OFF_S[0]
-                    self._on_text(None)  # what was said before cannot be heard any more
+                    self._on_text(None)  # messages sent before the connection are lost
                     self._listen(connection)
             except (psycopg.Error, DatabaseGone) as error:
                 log.info("listener.lost error=%s", error)
-            except Exception:  # nobody else listens: whatever it was, it tries on
+            except Exception:  # there is no other listener: after any error it tries again
                 log.exception("listener.failed")
             else:
                 continue

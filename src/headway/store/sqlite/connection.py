@@ -18,7 +18,7 @@ from headway.store.statements import load
 # FULL: the commit's fdatasync comes before the answer. The checkpoint happens every 4,000 pages (16 MB), which keeps the
 # log small under load without stalling the writer; the size limit gives the space back after a burst.
 # Two seconds are enough for what others rightly do with the file (a checkpoint, a person's statement), and short enough
-# that whoever waits hears "busy" from us before giving us up: a worker's heartbeat waits 5 s for its answer.
+# that a waiting caller gets storage_busy before its timeout: a worker's heartbeat waits 5 s for its answer.
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA busy_timeout = 2000",
@@ -115,7 +115,7 @@ class SqliteDatabase:
         return self._connection
 
     def reopen(self) -> None:
-        """A file does not go away; what is wrong with it is told when it is used."""
+        """A file does not go away; an error in it is raised when it is used."""
 
     def close(self) -> None:
         """Close; the last connection to a file checkpoints and removes its log."""
@@ -161,7 +161,7 @@ def translated(error: apsw.Error) -> Exception:
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _NO_SPACE_MAY_CAUSE:
         return DiskFull(str(error))
     if isinstance(error, apsw.SQLError) and "malformed JSON" in str(error):
-        return Damaged("a record that was looked at cannot be read")
+        return Damaged("a record that the query reads is damaged")
     if isinstance(error, apsw.InterruptError):
         return Interrupted(str(error))
     if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError)):

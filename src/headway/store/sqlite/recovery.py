@@ -60,7 +60,7 @@ def _without_log(path: Path, lock: int, now_ms: int, error: DataLoss) -> str:
         log_path.rename(kept)
     elif log_path.exists():
         shutil.copy2(log_path, kept)
-        SqliteDatabase(str(path)).close()  # the last connection writes back what it can read
+        SqliteDatabase(str(path)).close()  # the last connection writes the readable part of the log back
     forget(lock)
     return f"what was acknowledged and is not in the store any more ({error})" + (
         f"; the log is kept as {kept}" if kept.exists() else ""

@@ -1,6 +1,6 @@
 """Watches the files of a store while it is served, and notes its last commit.
 
-Linux lets a file be deleted, moved or replaced while it is open: what is written to it afterwards is lost. So the paths
+Linux lets a file be deleted, moved or replaced while it is open: later writes to it are lost. So the paths
 are checked after each commit, before the commit is acknowledged. The commit is noted in the lock file, so that the next
 start can tell whether the WAL still has everything that was acknowledged. A note is not synced: after a power cut it may be
 older than the log, never newer, since the log was synced before.
@@ -37,7 +37,7 @@ Known = tuple[str, tuple[int, int], bool]
 
 
 class FilesGone(StorageBroken):
-    """A file of the store is not where it was, or was cut: what is written now would be lost."""
+    """A file of the store is not where it was, or was cut: later writes would be lost."""
 
     def __init__(self, why: str, *, data: bool, whole: bool = True) -> None:
         """`data`: the files on disk are incomplete, so the store has to be saved from the open connections.

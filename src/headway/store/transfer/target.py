@@ -134,7 +134,7 @@ class Target:
                     return self._go_on(msgspec.json.decode(text, type=Cursor), mark)
                 cursor = Cursor(mark, source, self._clock.now_ms(), {}, {})
                 self._say(MOVING, cursor)
-                self._connection.execute("DELETE FROM organisations")  # that of an opening here, which nobody has used
+                self._connection.execute("DELETE FROM organisations")  # the opening of an empty store made one
                 if secret is not None:  # tokens and cursors that are out stay good
                     self._say(SECRET, secret)
             return cursor
@@ -203,7 +203,7 @@ class Target:
                     failpoints.point("moving.before_commit")
             except psycopg.DataError as error:
                 raise StoreRefused(
-                    f"{table.name} has what PostgreSQL cannot keep: {' '.join(str(error).split())}"
+                    f"{table.name} has a value that PostgreSQL cannot store: {' '.join(str(error).split())}"
                 ) from None
             except psycopg.IntegrityError as error:
                 raise StoreRefused(f"{table.name} does not fit: {' '.join(str(error).split())}") from None

@@ -47,7 +47,7 @@ class Trait(msgspec.Struct, frozen=True):
 
 
 class _Change:
-    """A trait that differs from what it should be."""
+    """A trait that differs from its expected value."""
 
     def __init__(self, value: Any, suspects: set[Key], tasks: frozenset[str]) -> None:
         self.value = value
@@ -75,7 +75,7 @@ class GlobalState:
     def begin(
         self, capture: LogCapture | None, on_main: Callable[[Callable[[], None]], object] = lambda work: work()
     ) -> None:
-        """Take the state as it is now for what it should be; `on_main` calls a function in the main thread."""
+        """Take the current state as the expected one; `on_main` calls a function in the main thread."""
         self._quick = [
             Trait("the working folder", working_folder, lambda old, new: f"from {old} to {new or 'one that is gone'}", os.chdir),
             Trait("the default timeout of sockets", socket.getdefaulttimeout, _from_to, socket.setdefaulttimeout),

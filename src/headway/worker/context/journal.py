@@ -96,7 +96,7 @@ class Journal:
     def next_step(self, name: str) -> str:
         """Return the name of the next user step of that name; raise ValueError for a reserved or invalid name."""
         if name.startswith(RESERVED):
-            raise ValueError(f"a step's name may not begin with {name.partition(':')[0]}:")
+            raise ValueError(f"a step's name must not begin with {name.partition(':')[0]}:")
         number = self.count(valid(name))
         return name if number == 1 else f"{name}#{number}"
 

@@ -45,7 +45,7 @@ def of_value(
     """Return the report for a function that returned; `dump` makes of the value what JSON has."""
     run_id, epoch = lease.run_id, lease.epoch
     if cause not in {None, Cause.STOP, Cause.DRAIN, Cause.LAPSED}:
-        return of_cause(cause, lease)  # it returned, but too late or for nobody
+        return of_cause(cause, lease)  # it returned after its timeout or cancellation
     if value is None:
         return SucceededReport(run_id=run_id, epoch=epoch)
     try:

@@ -165,7 +165,7 @@ class ContextCore:
         """Say how far the run is; cheap enough for every turn of a loop, since only the latest is sent."""
         self._check()
         if done < 0 or (total is not None and total < 0):
-            raise ValueError("progress is not negative")
+            raise ValueError("progress must not be negative")
         lease = self._attempt.lease
         report = ProgressReport(
             run_id=lease.run_id, epoch=lease.epoch, done=int(done), total=None if total is None else int(total),
@@ -184,7 +184,7 @@ class ContextCore:
         """Add a line to the run's log."""
         self._check()
         if level not in {"debug", "info", "warning", "error"}:
-            raise ValueError(f"{level!r} is no level: debug, info, warning, error")
+            raise ValueError(f"{level!r} is not a level: debug, info, warning, error")
         self.add_log(str(message), level, fields)
 
     def publish(self, value: Any, name: str = "") -> None:
@@ -365,7 +365,7 @@ class AsyncPlanRunner(ContextCore):
         future: asyncio.Future[Reply | None] = loop.create_future()
 
         def answer(reply: Reply | None, error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and no caller waits any more
                 loop.call_soon_threadsafe(_settle, future, reply, error)
 
         self._attempt.sink.ask(report, answer)
@@ -427,7 +427,7 @@ def _settle(
 
 
 def step_policy(retry: Retry | None) -> RetryPolicy | None:
-    """Return the policy of a step's retries; raise TypeError or ValueError for what is none."""
+    """Return the policy of a step's retries; raise TypeError or ValueError for other values."""
     if retry is None:
         return None
     if not isinstance(retry, Retry):
@@ -443,7 +443,7 @@ def _step_of(spec: BlockerSpec) -> str:
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy that JSON can carry: what it cannot say is shown as Python shows it."""
+    """Return a copy that JSON can carry: other values are shown by repr."""
     try:
         text = to_json(fields)
     except ValueError:

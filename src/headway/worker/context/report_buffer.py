@@ -120,7 +120,7 @@ class ReportBuffer:
         self._awake.set()
 
     def put_back(self, entry: AnyReport | PendingRequest) -> None:
-        """Send once more what was taken and not delivered, after what waits now."""
+        """Queue the reports again that were taken and not delivered, after the waiting ones."""
         self._waiting.append(entry)
         self._awake.set()
 
@@ -184,7 +184,7 @@ class ReportBuffer:
             self._dropped[key] = self._dropped.get(key, 0) + 1
             return False
         if isinstance(report, ResultReport):
-            raise Overloaded("results are published faster than the server takes them")
+            raise Overloaded("results are published faster than the server accepts them")
         return True
 
     def _wake_now(self) -> None:

@@ -89,7 +89,7 @@ async def _async_client(urls: str, key: str | None) -> AsyncClient:
 
 
 async def _closing(named: _Named, client: AsyncClient) -> AsyncGenerator[None, None]:
-    """Close the client at the end of its loop, which ends what it has left of async generators."""
+    """Close the client at the end of its loop, which also closes its async generators."""
     try:
         yield
     finally:

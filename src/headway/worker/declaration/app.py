@@ -69,7 +69,7 @@ class TaskFunction:
         self.signature = Signature(function, early=early)
         executor = options.executor or ("inline" if self.is_async else "thread")
         if executor not in EXECUTORS:
-            raise TypeError(f"task {self.name}: {executor!r} is no executor: {', '.join(EXECUTORS)}")
+            raise TypeError(f"task {self.name}: {executor!r} is not an executor: {', '.join(EXECUTORS)}")
         self.executor = executor
         self.declaration = self._declare(function, options)
         self.do_not_retry = frozenset(self.declaration.retry.do_not_retry)
@@ -118,7 +118,7 @@ class TaskFunction:
         return f"<task {self.name}>"
 
     def call(self, context: object, given: Raw) -> Any:
-        """Call the function with a run's input; of an async function, return what is to be awaited."""
+        """Call the function with a run's input; for an async function, return an awaitable."""
         arguments = self.signature.bind(given)
         return self.function(context, **arguments) if self.takes_context else self.function(**arguments)
 

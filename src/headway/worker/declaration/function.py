@@ -56,7 +56,7 @@ class Function:
         found = self._resolved({each.name: each.annotation for each in self.parameters})
         for name, hint in found.items():
             if _contexts(hint):
-                raise TypeError(f"{self.what}: {name}: the context is the first parameter of a task")
+                raise TypeError(f"{self.what}: {name}: the context must be the first parameter of a task")
         return found
 
     def return_hint(self) -> Any:
@@ -193,7 +193,7 @@ def _closure(source: Any) -> dict[str, Any]:
 def _enclosing(function: Callable[..., Any]) -> list[FrameType]:
     """Return the frames of the functions in which this one is defined, the outermost first.
 
-    Annotations that are text name what is local there, and no closure has it.
+    Annotations that are text name local variables there, which no closure holds.
     """
     source = _source(function)
     code, owner = getattr(source, "__code__", None), getattr(source, "__qualname__", "")

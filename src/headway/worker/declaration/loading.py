@@ -55,7 +55,7 @@ def load_app(spec: str) -> App:
         raise AppNotLoaded(f"{attribute!r} of {_called(module)} is {type(found).__name__}, not a headway.App.")
     try:
         _ = found.tasks
-    except TypeError as error:  # of annotations that name what is not defined further below either
+    except TypeError as error:  # of annotations that name an object which is not defined further below either
         raise AppNotLoaded(f"{spec!r} cannot be used: {error}.") from None
     return found
 
@@ -128,7 +128,7 @@ def _spec(name: str, file: Path, package: Path | None = None) -> ModuleSpec:
     folders = None if package is None else [str(package)]
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     if spec is None:
-        raise ImportError(f"{file} is no Python module")
+        raise ImportError(f"{file} is not a Python module")
     return spec
 
 

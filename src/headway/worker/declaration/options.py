@@ -18,7 +18,7 @@ Duration = str | int | float | timedelta
 
 
 def to_ms(duration: Duration) -> int:
-    """Return milliseconds; raise ValueError for what is no duration."""
+    """Return milliseconds; raise ValueError for an invalid duration."""
     if isinstance(duration, str):
         return parse_ms(duration)
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
@@ -33,7 +33,7 @@ def to_text(duration: Duration) -> str:
 
 
 def to_bytes(size: str | int) -> int:
-    """Return the number of bytes in "512MiB"; raise ValueError for what is no size."""
+    """Return the number of bytes in "512MiB"; raise ValueError for an invalid size."""
     if isinstance(size, int):
         return size
     return parse_bytes(size)

@@ -52,11 +52,11 @@ def _covers(offered: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
 def _amount(name: str, amount: float | str) -> float:
     if not name or name in _TAKEN:
         better = f"; write {_TAKEN[name]!r}" if _TAKEN.get(name) else ""
-        raise ValueError(f"resources: {name!r} is no name for a resource{better}")
+        raise ValueError(f"resources: {name!r} is not the name of a resource{better}")
     if name == "memory" and isinstance(amount, str):
         amount = to_bytes(amount)
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 <= amount < math.inf:
-        raise ValueError(f"resources: {amount!r} is no amount of {name}; it is a number, and not below 0")
+        raise ValueError(f"resources: {amount!r} is not an amount of {name}; it must be a number from 0")
     if name == "num_gpus" and amount > 1 and amount != int(amount):
-        raise ValueError(f"resources: {amount!r} is no amount of num_gpus; above 1 it is a whole number")
+        raise ValueError(f"resources: {amount!r} is not an amount of num_gpus; above 1 it must be a whole number")
     return float(amount)

@@ -149,7 +149,7 @@ def _read_as(function: Function, name: str, hint: Any) -> Any:
 
 
 def _unpacked(function: Function, kind: Any) -> dict[str, Any]:
-    """Return the fields of `struct`; optional ones have the default UNSET."""
+    """Return the fields of a TypedDict; optional ones have the default UNSET."""
     if not is_typeddict(get_origin(kind) or kind):
         raise TypeError(f"{function.what}: Unpack takes a TypedDict, not {kind!r}")
     fields: dict[str, Any] = {}

@@ -73,7 +73,7 @@ class Repetition:
         self.shown = not self._before
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take some output; return what is to be shown now."""
+        """Take some output; return the bytes to show now."""
         if len(self._output) <= REPEATED_MAX:
             self._output += chunk
         if self.shown:
@@ -82,7 +82,10 @@ class Repetition:
         return bytes(self._output) if self.shown else b""
 
     def end(self, *, failed: bool) -> bytes:
-        """End the life; return what is still to be shown. After a failure, the next life's output is held against this one's."""
+        """End the life; return the bytes that remain to be shown.
+
+        After a failure, the next life's output is compared with this one's.
+        """
         held = b"" if self.shown or failed else bytes(self._output)
         self._before = bytes(self._output) if failed and len(self._output) <= REPEATED_MAX else b""
         return held
@@ -101,4 +104,4 @@ def to_stdout(chunk: bytes) -> None:
         sys.stdout.flush()
         os.write(1, chunk)
     except OSError:
-        pass  # nobody reads it: output is not worth a failure
+        pass  # the reader has closed the stream: lost output is not an error

@@ -1,6 +1,6 @@
 """Keeps a number of worker processes alive: starts, watches, restarts with back-off, drains, kills.
 
-It lives on the event loop of whoever uses it (`headway serve`, `headway worker --processes N`) and imports nothing of the
+It runs on its caller's event loop (`headway serve`, `headway worker --processes N`) and imports nothing of the
 worker itself, so it costs a server next to nothing. The workers die with the process it lives in, even if that is killed.
 """
 

@@ -36,7 +36,7 @@ SILENCE_MAX_S: Final = 20.0
 
 
 class DrainSignal(msgspec.Struct, frozen=True):
-    """The worker is to finish what it has and go."""
+    """The worker has to finish its runs and end."""
 
 
 Signal = StopSignal | DrainSignal
@@ -152,7 +152,7 @@ class HttpLink:
     def _listen(self, server: Transport, path: str) -> HttpSignalStream:
         stream = server.stream(path, timeout_s=SILENCE_MAX_S)
         self._stream = HttpSignalStream(stream, lambda why: self._servers.leave(server, why))
-        if self._servers.current is not server:  # left while this was being opened: nobody else would end it
+        if self._servers.current is not server:  # closed while this was being opened: end the new connection here
             self._stream.close()
         return self._stream
 

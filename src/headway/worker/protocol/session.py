@@ -58,7 +58,7 @@ class ClaimNumbers:
         return self._last
 
     def end(self) -> None:
-        """Note that the claim is over: what it has brought is held, and nothing else will be taken."""
+        """Note the end of the claim: its runs are among the held leases, and it takes no more."""
         self._now = ()
 
     @property

@@ -47,8 +47,8 @@ def differs(schedule: Schedule) -> list[str]:
 def declared_again(kept: Schedule, said: Schedule, now: int) -> tuple[Schedule, list[str]]:
     """Return the schedule after code has declared it that was started when `said` says; and what was overruled.
 
-    Overruled is what somebody has changed, and the code has now changed in another way. One that was paused because the
-    code had left it, or because it could not be kept to as the code had it, goes on; what passed meanwhile is not missed.
+    A field is overruled if it was changed by hand, and the code has now changed it in another way. A schedule that was
+    paused because the code had left it out, or had an invalid definition, goes on; slots of the pause are not missed.
     """
     if said.declared_at < kept.declared_at:
         return kept, []

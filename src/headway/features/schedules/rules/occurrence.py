@@ -79,7 +79,7 @@ Occurrence = Word | Cron | Recurrence | Every
 
 
 def parse(text: str) -> Occurrence:
-    """Return the occurrence; refuse it, naming the part that is wrong and what is accepted there."""
+    """Return the occurrence; refuse it, naming the invalid part and the values accepted there."""
     words = " ".join(text.lower().replace("_", " ").replace("-", " ").split())
     if words in _WORDS:
         return _WORDS[words]

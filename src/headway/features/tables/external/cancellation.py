@@ -34,7 +34,7 @@ class Statements:
         """Register the connection of the call for the block; raise ExternalFailed if the call was cancelled."""
         with self._lock:
             if self._over:
-                raise ExternalFailed("nobody waits for it any more")
+                raise ExternalFailed("the request was cancelled")
             self._connection = connection
         try:
             yield

@@ -50,7 +50,7 @@ def reflect(connection: Connection, name: str, namespace: str | None) -> Reflect
         known = ", ".join(repr(each) for each in sorted(looked.get_table_names(namespace))[:20]) or "none"
         raise ExternalRefused(f"the database has no table {name[:80]!r}; it has {known}")
     if not key:
-        raise ExternalRefused(f"{name[:80]!r} has no primary key, so its rows could not be told apart")
+        raise ExternalRefused(f"{name[:80]!r} has no primary key, so its rows have no id")
     untyped = _untyped(connection, name)
     fields: list[Field] = []
     of: dict[str, str] = {}

@@ -71,10 +71,12 @@ def parse_url(text: str, policy: DatabasePolicy, own: Iterable[Path] = ()) -> UR
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ExternalRefused("this is no URL of a database; write postgresql://USER:PASSWORD@HOST/DATABASE") from None
+        raise ExternalRefused(
+            "this is not the URL of a database; write postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) from None
     driver = DRIVERS.get(url.drivername)
     if driver is None:
-        raise ExternalRefused(f"{url.drivername[:40]!r} is not known; PostgreSQL, MySQL and SQLite are")
+        raise ExternalRefused(f"{url.drivername[:40]!r} is not supported; use PostgreSQL, MySQL or SQLite")
     unknown = sorted(set(url.query) - OPTIONS[driver])
     if unknown:
         known = ", ".join(sorted(OPTIONS[driver])) or "none"
@@ -85,7 +87,7 @@ def parse_url(text: str, policy: DatabasePolicy, own: Iterable[Path] = ()) -> UR
         return url
     host = url.host or ""
     if not host or "/" in host or "," in host or host.startswith("@"):
-        raise ExternalRefused("the URL names one host, and no socket")
+        raise ExternalRefused("the URL must name one host, not a socket")
     if not url.database:
         raise ExternalRefused("the URL names no database")
     check_port(host, port_of(url), policy)
@@ -102,14 +104,14 @@ def check_port(host: str, port: int, policy: DatabasePolicy) -> None:
     if port not in policy.ports and not policy.names(host, port):
         known = ", ".join(map(str, sorted(policy.ports)))
         raise ExternalRefused(
-            f"port {port} is not one that databases are connected to on: {known}; the operator can allow it (external_ports)"
+            f"port {port} is not allowed for databases, only {known}; the operator can allow it (external_ports)"
         )
 
 
 def allowed_file(text: str, policy: DatabasePolicy, own: Iterable[Path] = ()) -> Path:
     """Return the real path of a SQLite file; raise ExternalRefused unless it is in an allowed folder."""
     if not text or not Path(text).is_absolute():
-        raise ExternalRefused("a SQLite file is named by its whole path: sqlite:////srv/data/file.db")
+        raise ExternalRefused("a SQLite file needs an absolute path: sqlite:////srv/data/file.db")
     path = Path(text).resolve()
     if not any(path.is_relative_to(Path(folder).resolve()) for folder in policy.folders if folder):
         raise ExternalRefused("SQLite files may only be opened in folders that the operator names (external_folders)")

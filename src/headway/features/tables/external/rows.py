@@ -113,7 +113,7 @@ class Rows:
         try:
             return keys.key_of(self._key, record_id, self._dialect)
         except ValueError:
-            raise RecordNotFound(f"{record_id[:80]!r} is no key of {self._table.name!r}") from None
+            raise RecordNotFound(f"{record_id[:80]!r} is not a key of {self._table.name!r}") from None
 
     # -- changing --------------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Rows:
         """Return the key of an existing row; raise RecordNotFound, or ExternalRefused for a key with NULL."""
         key = self._parsed(record_id)
         if None in key:
-            raise ExternalRefused(f"the row {record_id[:80]} has no key, so it cannot be told from others like it")
+            raise ExternalRefused(f"the row {record_id[:80]} has no key, so it has no id")
         self._one(key, record_id)
         return key
 
@@ -169,7 +169,7 @@ class Rows:
         same = and_(*(column == value for column, value in zip(self._key, key, strict=True)))
         row = self._connection.execute(self._select(EVERY).where(same)).first()
         if row is None:
-            raise ExternalRefused("the database does not say which key the row has")
+            raise ExternalRefused("the database does not return the key of the row")
         return self._record(row)
 
     def _cells(self, values: Values) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class Rows:
         if condition.operator == "is_not_blank":
             return ~blank
         if is_bytes(column.type) and condition.operator in _PARTS:
-            raise ExternalRefused(f"{column.name} holds bytes, which are compared as a whole")
+            raise ExternalRefused(f"{column.name} holds bytes, which can only be compared whole")
         compared, values = self._compared(column, condition)
         valid = self._valid(column, condition.type)
         found = and_(valid, _comparison(compared, condition.operator, values))

@@ -70,7 +70,7 @@ class ExternalTables:
     ) -> tuple[builtins.list[Record], str]:
         """Return rows in the order of their key, and the position of the next page; raise InvalidInput for another order."""
         if order_by.strip() not in ("", KEY_ORDER):
-            raise invalid("/order_by", "rows of an external table come in the order of their key")
+            raise invalid("/order_by", "rows of an external table can only be sorted by their key")
         return await self._call(
             table, lambda connection: Rows(connection, table).page(condition, after, size), reads=True
         )

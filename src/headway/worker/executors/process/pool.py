@@ -53,7 +53,7 @@ class ChildProcess:
     ) -> None:
         """Start the child, without waiting until it has loaded the app. Raise OSError if that is not possible.
 
-        `write` gets what it prints.
+        `write` gets its output.
         """
         ours, theirs = socket.socketpair()
         ours.settimeout(SEND_TIMEOUT_S)
@@ -98,7 +98,7 @@ class ChildProcess:
         self.output.close()
 
     def forward(self) -> bool:
-        """Pass on what it has printed; return False if there is no more now."""
+        """Pass its output on; return False if there is no more now."""
         try:
             chunk = os.read(self.output.fileno(), READ_BYTES)
         except OSError:
@@ -254,7 +254,7 @@ class _ChildExecution:
         if relay.done is not None:
             return relay.outcome(""), attempt.cause is None and not relay.killed
         exit_reason = child.exit_reason()
-        child.kill()  # what it has started goes too
+        child.kill()  # its child processes are ended too
         return relay.outcome(exit_reason), False
 
     def _forward_all(self) -> None:

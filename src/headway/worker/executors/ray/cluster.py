@@ -63,7 +63,7 @@ class _RemoteRun:
 
 
 class RayCluster:
-    """`start`, `begin` runs while there is `capacity`, `close`."""
+    """Execution of attempts on a Ray cluster: `join`, `start` attempts while there is `capacity`, `close`."""
 
     def __init__(self, settings: Settings, launch: Launch, clock: Clock, say: Callable[[str], None]) -> None:
         """Keep the settings; `say` gets one line when the cluster is joined or lost."""
@@ -111,7 +111,7 @@ class RayCluster:
             self._interrupt(attempt, attempt.cause)
 
     def close(self) -> None:
-        """Leave the cluster; Ray ends what is still there."""
+        """Leave the cluster; Ray ends the remaining actors and tasks."""
         self._closing.set()
         if self._child is not None:
             self._child.kill()
