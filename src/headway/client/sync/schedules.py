@@ -134,14 +134,14 @@ class Schedules:
         return self._caller.patch(encoding.path("schedules", named), body, ScheduleOut, headers=headers)
 
     def pause(self, named: str) -> ScheduleOut:
-        """Let no slot come until `resume`; runs in progress go on.
+        """Pause the schedule until `resume`; runs in progress go on.
 
         Raises `schedule_not_found`.
         """
         return self._caller.post(encoding.path("schedules", named, verb="pause"), {}, ScheduleOut)
 
     def resume(self, named: str, *, catch_up: CatchUpName | None = None) -> ScheduleOut:
-        """Let slots come again; `catch_up` overrides, this once, the schedule's policy for the slots of the pause.
+        """Resume the schedule; `catch_up` overrides, this once, the schedule's policy for the slots of the pause.
 
         Raises `schedule_not_found` or `invalid_schedule`.
         """
