@@ -92,7 +92,7 @@ def test_http_and_other_ports_are_the_operators_to_allow():
     policy = EgressPolicy(ports=(443, 8443), plain=True)
     assert policy.url("http://example.com/").port == 80
     assert policy.url("https://example.com:8443/").port == 8443
-    with pytest.raises(TargetRefused, match="port 8080 is not one"):
+    with pytest.raises(TargetRefused, match="port 8080 is not allowed"):
         policy.url("http://example.com:8080/")
 
 

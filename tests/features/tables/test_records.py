@@ -133,7 +133,7 @@ async def test_upsert_changes_what_is_there_and_adds_what_is_not(harness):
     assert await values(harness) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
     with pytest.raises(InvalidRecord, match="earlier one"):
         await harness.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
-    with pytest.raises(InvalidInput, match="no unique field"):
+    with pytest.raises(InvalidInput, match="not a unique field"):
         await harness.records.upsert("things", "N", [{"Key": "a@x.org"}])
 
 

@@ -97,7 +97,7 @@ async def test_a_change_of_type_converts_what_records_have(harness):
     [
         ({"type": "number"}, "takes a number"),
         ({"unique": True}, "same value"),
-        ({"required": True}, "nothing in"),
+        ({"required": True}, "no value in"),
         ({"type": "choice", "choices": ["b"]}, "takes one of 'b'"),
     ],
 )
