@@ -806,7 +806,7 @@ MUTANTS = (
     ),
     Mutant(
         "workers-of-a-dead-server-not-heard", "ServerBeat._take_place",
-        "uow.database.run('adopt_workers', server_id=server_id)", "pass",
+        "uow.execute('adopt_workers', server_id=server_id)", "pass",
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
     ),
     Mutant(

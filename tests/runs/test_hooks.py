@@ -95,7 +95,7 @@ async def test_an_undone_transaction_announces_nothing(harness):
 
     def work(uow):
         uow.emit(RunDue(10))
-        uow.changes += 1
+        uow.later("delete_run_events", ids="[]")
         raise InvalidState("no")
 
     with pytest.raises(InvalidState):

@@ -6,6 +6,7 @@ import logging
 import threading
 
 import pytest
+from msgspec.structs import replace
 from tests.commands import FunctionCommand
 from tests.harness import START, declare, on_postgres, opened, spec
 from tests.store.faulty import faulty, faulty_world
@@ -18,6 +19,7 @@ from headway.store.database import DatabaseGone, DatabaseLocked, DiskFull, Outda
 from headway.store.postgres.dialect import POSTGRES
 from headway.store.sqlite.dialect import SQLITE
 from headway.store.sqlite.open import open_file
+from headway.store.unit_of_work import as_rows
 
 
 async def test_what_comes_together_is_one_transaction(disk):
@@ -40,6 +42,51 @@ async def test_answers_come_in_the_order_of_the_questions(disk):
     asked = [disk.store.write(FunctionCommand(lambda uow, n=n: order.append(n))) for n in range(50)]
     await asyncio.gather(*asked)
     assert list(range(50)) == order
+
+
+CHANGES = {
+    "insert": lambda uow, run: uow.insert(replace(run, id=SPOILED), {}),
+    "save": lambda uow, run: uow.save(replace(run, name="x", version=run.version + 1), run),
+    "record": lambda uow, run: uow.record(replace(run, seq=99), "run.changed", "{}"),
+    "add_step": lambda uow, run: uow.add_step(run.id, "x", "1"),
+    "add_result": lambda uow, run: uow.add_result(run.id, "x", "1"),
+    "remember": lambda uow, run: uow.remember("x", "x", "[]", uow.now_ms + 60_000),
+    "later": lambda uow, run: uow.later("delete_run_events", ids=as_rows([run.id])),
+    "define": lambda uow, run: uow.define(replace(uow.task(run.task), active=False)),
+    "queue": lambda uow, run: uow.queue("x"),
+    "save_queue": lambda uow, run: uow.save_queue(replace(uow.queue(run.queue), paused=1)),
+    "remove": lambda uow, run: uow.remove([run], "deleted"),
+    "execute": lambda uow, run: uow.execute("delete_run_events", ids=as_rows([run.id])),
+    "execute and expect": lambda uow, run: uow.execute("delete_runs", expect=1, ids=as_rows([run.id])),
+    "delete_rows": lambda uow, run: uow.delete_rows("delete_file_chunks", file_id="x", limit=1),
+    "defer": lambda uow, run: uow.defer(_delete_events, run.id),
+    "do_last": lambda uow, run: uow.do_last(_delete_events_last, run.id),
+}
+SPOILED = "01980000-0000-7000-8000-000000000000"
+
+
+def _delete_events(uow, run_ids):
+    uow.execute("delete_run_events", ids=as_rows(run_ids))
+
+
+def _delete_events_last(database, run_ids):
+    database.run("delete_run_events", ids=as_rows(run_ids))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_command_that_raises_after_a_change_of_any_kind_leaves_none(disk, change):
+    await disk.worker()
+    run = await disk.start()
+    before = disk.dump()
+
+    def halfway(uow):
+        CHANGES[change](uow, uow.run(run.id))
+        assert uow.changes
+        raise InvalidState("half done")
+
+    with pytest.raises(InvalidState):
+        await disk.store.write(FunctionCommand(halfway))
+    assert before == disk.dump()
 
 
 async def test_a_command_that_fails_halfway_fails_alone(disk, caplog):
@@ -287,7 +334,7 @@ async def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_worl
     await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
     def spoil(uow):
-        uow.changes += 1
+        uow.later("delete_run_events", ids="[]")
         raise InvalidState("half done")
 
     spoilers = [harness.store.write(FunctionCommand(spoil)) for _ in range(4)]

@@ -215,8 +215,8 @@ MUTANTS = (
     ),
     Mutant(
         "seals-anything", "seal",
-        "before is not None and before.number and (not database.rows('read_audit_line', **asdict(before)))",
-        "False and (not database.rows('read_audit_line', **asdict(before)))",
+        "before is not None and before.number and (not uow.database.rows('read_audit_line', **asdict(before)))",
+        "False and (not uow.database.rows('read_audit_line', **asdict(before)))",
         LOG + "test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so",
     ),
     Mutant(

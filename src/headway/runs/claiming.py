@@ -319,7 +319,7 @@ def _learn_rates(uow: UnitOfWork, headroom: Headroom, places: Iterable[tuple[str
 def _save_rates(uow: UnitOfWork, headroom: Headroom, lanes: Iterable[Lane]) -> None:
     if headroom.spent:
         rows = [(task, key, next_at_us) for (task, key), next_at_us in headroom.spent.items()]
-        uow.database.run("save_rates", rows=as_rows(rows))
+        uow.execute("save_rates", rows=as_rows(rows))
     for queue, name in lanes:
         opens_at = headroom.opens_at_ms(uow.task(name))
         if opens_at is not None:

@@ -71,7 +71,7 @@ def inherit(uow: UnitOfWork, run: Run, heir: Run, planned: Inheritance) -> int:
         uow.add_step(heir.id, FAILED_CHILD + step, f'"{child_id}"')
     uow.add_step(run.id, HEIR + heir.id, "true")
     uow.flush()
-    uow.database.run("inherit_steps", heir_id=heir.id, run_id=run.id, ids=as_rows(planned.left_out))
+    uow.execute("inherit_steps", heir_id=heir.id, run_id=run.id, ids=as_rows(planned.left_out))
     uow.add_step(heir.id, ORIGIN, f'"{run.id}"')  # the origin of an earlier retry was copied and stays
     uow.flush()
     count = int(uow.database.rows("count_all_steps", run_id=heir.id)[0][0])

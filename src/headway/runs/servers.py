@@ -111,7 +111,7 @@ class ServerBeat(Command[WorkersToHear]):
         uow.database.rows("lock_fact", name="servers")
         if gone:
             log.warning("servers.gone ids=%s", ",".join(gone))
-            uow.database.run("delete_servers", ids=as_rows(gone))
+            uow.execute("delete_servers", ids=as_rows(gone))
         found = [Server(*row) for row in uow.database.rows("read_servers")]
         mine = next((server for server in found if server.id == server_id), None)
         taken = {server.shard for server in found}
@@ -120,8 +120,8 @@ class ServerBeat(Command[WorkersToHear]):
         uow.flush()
         # If the others took this server for gone, the workers that it still hears become its own again.
         for worker_id in self.heard if mine is None else ():
-            uow.database.run("hear_worker", id=worker_id, server_id=server_id)
-        uow.database.run("adopt_workers", server_id=server_id)
+            uow.execute("hear_worker", id=worker_id, server_id=server_id)
+        uow.execute("adopt_workers", server_id=server_id)
         return [worker_id for (worker_id,) in uow.database.rows("find_ownerless")]
 
     def _save(self, uow: UnitOfWork, shard: int) -> None:

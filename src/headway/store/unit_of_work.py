@@ -147,7 +147,7 @@ class UnitOfWork:
         self.notes: list[Note] = []
         """Notes for the meters of tasks, which count them after the commit."""
         self.changes = 0
-        """Number of changes so far; a command that raises must not have raised this."""
+        """Number of changes so far, counted by the methods; the transaction is undone if a command raises after one."""
         self.ready: dict[Lane, bool] = {}
         """Lanes in which a run may now be claimable; True: by a change in this transaction."""
         self._counted = CounterChanges(notes=self.notes)
@@ -339,6 +339,7 @@ class UnitOfWork:
 
     def record(self, run: Run, kind: str, data: str) -> None:
         """Append a line to the run's history; the run's `seq` must already say its number. Its times never go back."""
+        self.changes += 1
         time = self.now_ms
         if run.seq == 1:
             time = run.created_at
@@ -362,6 +363,7 @@ class UnitOfWork:
 
     def remember(self, key: str, fingerprint: str, reply: str, expires_at: int) -> None:
         """Keep the reply to a request under its idempotency key."""
+        self.changes += 1
         self._replies[key] = (fingerprint, reply)
         self._remembered[key] = (key, fingerprint, reply, expires_at)
 
@@ -369,6 +371,19 @@ class UnitOfWork:
         """Carry out a statement at the next flush; raise Outdated then if it does not change `expect` rows."""
         self.changes += 1
         self._statements.append((expect, name, binds))
+
+    def execute(self, name: str, /, expect: int | None = None, **binds: Any) -> None:
+        """Carry out a statement that changes rows now; raise Outdated if it does not change `expect` rows."""
+        self.changes += 1
+        if expect is None:
+            self.database.run(name, **binds)
+        else:
+            self.database.must(expect, name, **binds)
+
+    def delete_rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
+        """Carry out a statement that deletes rows now; return a row for each deleted one."""
+        self.changes += 1
+        return self.database.rows(name, **binds)
 
     def define(self, task: Task) -> None:
         """Save a task's definition."""
@@ -431,6 +446,7 @@ class UnitOfWork:
 
     def defer(self, work: Callable[[UnitOfWork, list[Any]], None], key: Any) -> None:
         """Call `work` once after all commands of this transaction, before claims, with the keys that were deferred to it."""
+        self.changes += 1
         self._deferred.setdefault(work, {})[key] = None
 
     def carry_out_deferred(self) -> None:

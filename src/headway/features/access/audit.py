@@ -89,8 +89,7 @@ class SealLog(Command[None]):
 
     def apply(self, uow: UnitOfWork) -> None:
         uow.flush()
-        before = seal(uow.database, self.signer, self.earlier)
-        uow.changes += 1
+        before = seal(uow, self.signer, self.earlier)
         if before is None and self.head:
             note(uow, Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}")
 

@@ -99,7 +99,7 @@ async def read_audit(
 def lock(uow: UnitOfWork) -> AccessSnapshot:
     """Return the present content, and keep other servers from changing it until the end of this transaction."""
     uow.flush()
-    uow.database.run("insert_fact", name=VERSION, value="0")
+    uow.database.run("insert_fact", name=VERSION, value="0")  # not counted as a change: 0 stands for a missing version
     uow.database.rows("lock_fact", name=VERSION)
     return read_snapshot(uow.database)
 
@@ -145,19 +145,19 @@ def read_seal(database: Database) -> tuple[Head, str]:
     return head_of(database.rows("read_fact", name=HEAD)), str(seals[0][0]) if seals else ""
 
 
-def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head | None:
-    """Seal the log as it is, in a transaction; return the end that was sealed before, or None.
+def seal(uow: UnitOfWork, signer: Signer, earlier: Sequence[Signer]) -> Head | None:
+    """Seal the log as it is, within a transaction; return the end that was sealed before, or None.
 
     Raises ValueError for a log without the line that was sealed before.
     """
-    database.run("insert_fact", name=HEAD, value=_encode(Head()).decode())
-    database.rows("lock_fact", name=HEAD)
-    head, text = read_seal(database)
+    uow.execute("insert_fact", name=HEAD, value=_encode(Head()).decode())
+    uow.database.rows("lock_fact", name=HEAD)
+    head, text = read_seal(uow.database)
     before = unsealed(text, (signer, *earlier))
-    if before is not None and before.number and not database.rows("read_audit_line", **asdict(before)):
+    if before is not None and before.number and not uow.database.rows("read_audit_line", **asdict(before)):
         raise ValueError(f"line {before.number} of the audit log was changed after it was sealed")
-    database.run("insert_fact", name=SEAL, value="")
-    database.run("save_fact", name=SEAL, value=signer.seal(SEAL, _encode(head).decode()))
+    uow.execute("insert_fact", name=SEAL, value="")
+    uow.execute("save_fact", name=SEAL, value=signer.seal(SEAL, _encode(head).decode()))
     return before
 
 

@@ -55,20 +55,17 @@ def read_all(database: Database, organisation: int) -> list[RecordTask]:
 
 def insert(uow: UnitOfWork, task: RecordTask) -> None:
     """Add a record task."""
-    uow.changes += 1
-    uow.database.run("insert_record_task", organisation=task.organisation, created_at=task.created_at, **_binds(task))
+    uow.execute("insert_record_task", organisation=task.organisation, created_at=task.created_at, **_binds(task))
 
 
 def save(uow: UnitOfWork, task: RecordTask, was: int) -> None:
     """Save a record task; `was` is the version that it replaces."""
-    uow.changes += 1
-    uow.database.must(1, "save_record_task", was=was, **_binds(task))
+    uow.execute("save_record_task", expect=1, was=was, **_binds(task))
 
 
 def delete(uow: UnitOfWork, task: RecordTask) -> None:
     """Remove a record task."""
-    uow.changes += 1
-    uow.database.must(1, "delete_record_task", name=task.name, was=task.version)
+    uow.execute("delete_record_task", expect=1, name=task.name, was=task.version)
 
 
 def _binds(task: RecordTask) -> dict[str, Any]:
@@ -83,9 +80,8 @@ def _binds(task: RecordTask) -> dict[str, Any]:
 def add_errors(uow: UnitOfWork, run_id: str, errors: Sequence[RecordError]) -> None:
     """Add errors of records, at most one for each record of a run."""
     if errors:
-        uow.changes += len(errors)
         rows = [(each.record_id, each.action, each.code, each.message) for each in errors]
-        uow.database.run("insert_record_errors", run_id=run_id, rows=as_rows(rows), now_ms=uow.now_ms)
+        uow.execute("insert_record_errors", run_id=run_id, rows=as_rows(rows), now_ms=uow.now_ms)
 
 
 def read_errors(database: Database, run_id: str, after: str, limit: int) -> list[RecordError]:
@@ -104,13 +100,11 @@ def read_mail_server(database: Database, organisation: int) -> tuple[str, str, i
 
 def save_mail_server(uow: UnitOfWork, organisation: int, settings: str, password: str) -> None:
     """Save the settings of an organisation's mail server."""
-    uow.changes += 1
-    uow.database.run(
+    uow.execute(
         "save_mail_server", organisation=organisation, settings=settings, password=password, updated_at=uow.now_ms
     )
 
 
 def delete_mail_server(uow: UnitOfWork, organisation: int) -> None:
     """Remove the settings of an organisation's mail server."""
-    uow.changes += 1
-    uow.database.run("delete_mail_server", organisation=organisation)
+    uow.execute("delete_mail_server", organisation=organisation)

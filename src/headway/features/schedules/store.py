@@ -92,16 +92,14 @@ def lock_declared(uow: UnitOfWork, organisation: int, tasks: list[str]) -> list[
 
 def insert(uow: UnitOfWork, schedule: Schedule) -> None:
     """Insert a new schedule; its name must be free."""
-    uow.changes += 1
-    uow.database.run("insert_schedule", **_binds(schedule))
+    uow.execute("insert_schedule", **_binds(schedule))
     _announce(uow, schedule)
 
 
 def save(uow: UnitOfWork, schedule: Schedule, before: Schedule) -> None:
     """Save a changed schedule."""
-    uow.changes += 1
-    uow.database.must(
-        1, "save_schedule", **_without(_binds(schedule), "organisation", "created_at"), was=before.version
+    uow.execute(
+        "save_schedule", expect=1, **_without(_binds(schedule), "organisation", "created_at"), was=before.version
     )
     _announce(uow, schedule)
 
@@ -113,8 +111,7 @@ def _announce(uow: UnitOfWork, schedule: Schedule) -> None:
 
 def delete(uow: UnitOfWork, schedule: Schedule) -> None:
     """Delete a schedule; its slots are removed by retention."""
-    uow.changes += 1
-    uow.database.must(1, "delete_schedule", id=schedule.id, was=schedule.version)
+    uow.execute("delete_schedule", expect=1, id=schedule.id, was=schedule.version)
 
 
 def find_due(uow: UnitOfWork, limit: int) -> list[Schedule]:
@@ -127,8 +124,7 @@ def advance(uow: UnitOfWork, passed: Iterable[tuple[Schedule, Schedule]]) -> Non
     """Save the last decided slots of schedules, given as (before, after)."""
     rows = [(after.id, after.last_slot, after.next_at, before.last_slot) for before, after in passed]
     if rows:
-        uow.changes += 1
-        uow.database.must(len(rows), "advance_schedules", rows=as_rows(rows))
+        uow.execute("advance_schedules", expect=len(rows), rows=as_rows(rows))
 
 
 def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -141,15 +137,13 @@ def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
 def add_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
     """Insert decided slots."""
     if slots:
-        uow.changes += 1
-        uow.database.run("insert_slots", rows=as_rows(list(map(astuple, slots))))
+        uow.execute("insert_slots", rows=as_rows(list(map(astuple, slots))))
 
 
 def fill_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
     """Save the runs that a back-fill gave to slots."""
     if slots:
-        uow.changes += 1
-        uow.database.must(len(slots), "fill_slots", rows=as_rows(list(map(astuple, slots))))
+        uow.execute("fill_slots", expect=len(slots), rows=as_rows(list(map(astuple, slots))))
 
 
 def slots_within(uow: UnitOfWork, schedule_id: str, first: int, last: int) -> dict[int, PastSlot]:
@@ -196,7 +190,7 @@ class PruneSlots(Command[bool]):
 
     def apply(self, uow: UnitOfWork) -> bool:
         before = uow.now_ms - self.kept_ms
-        uow.database.run("prune_slots", before=before, limit=self.limit)
+        uow.execute("prune_slots", before=before, limit=self.limit)
         oldest = uow.database.rows("oldest_decision")[0][0]
         return oldest is not None and bool(oldest < before)
 

@@ -42,8 +42,7 @@ class AddFile(Command[None]):
     def apply(self, uow: UnitOfWork) -> None:
         """Insert the file."""
         file = self.file
-        uow.changes += 1
-        uow.database.run(
+        uow.execute(
             "insert_file", id=file.id, organisation=file.organisation, name=file.name, kind=file.kind,
             run_id=file.run_id, created_at=file.created_at, expires_at=file.expires_at,
         )  # fmt: skip
@@ -61,11 +60,10 @@ class AddChunk(Command[StoredFile]):
     def apply(self, uow: UnitOfWork) -> StoredFile:
         """Append the chunk."""
         file, content = self.file, self.content
-        uow.changes += 1
         position = {"number": file.chunks, "start": file.bytes}
-        uow.database.must(1, "grow_file", id=file.id, bytes=len(content), **position)
+        uow.execute("grow_file", expect=1, id=file.id, bytes=len(content), **position)
         text = base64.b64encode(content).decode()
-        uow.database.run("insert_file_chunk", file_id=file.id, content=text, **position)
+        uow.execute("insert_file_chunk", file_id=file.id, content=text, **position)
         return replace(file, bytes=file.bytes + len(content), chunks=file.chunks + 1)
 
 
@@ -78,8 +76,7 @@ class FinishFile(Command[None]):
 
     def apply(self, uow: UnitOfWork) -> None:
         """Store digest and expiry."""
-        uow.changes += 1
-        uow.database.must(1, "finish_file", id=self.file.id, sha256=self.sha256, expires_at=uow.now_ms + KEEP_MS)
+        uow.execute("finish_file", expect=1, id=self.file.id, sha256=self.sha256, expires_at=uow.now_ms + KEEP_MS)
 
 
 @dataclass
@@ -90,8 +87,7 @@ class ExpireFile(Command[None]):
 
     def apply(self, uow: UnitOfWork) -> None:
         """Set the expiry to the past."""
-        uow.changes += 1
-        uow.database.run("expire_file", id=self.file.id, organisation=self.file.organisation)
+        uow.execute("expire_file", id=self.file.id, organisation=self.file.organisation)
 
 
 class PruneFiles(Command[bool]):
@@ -102,9 +98,8 @@ class PruneFiles(Command[bool]):
     def apply(self, uow: UnitOfWork) -> bool:
         """Delete the chunks, and the file after its last one."""
         for (file_id,) in uow.database.rows("expired_files", now_ms=uow.now_ms):
-            uow.changes += 1
-            if len(uow.database.rows("delete_file_chunks", file_id=file_id, limit=PRUNE_CHUNKS)) < PRUNE_CHUNKS:
-                uow.database.run("delete_file", id=file_id)
+            if len(uow.delete_rows("delete_file_chunks", file_id=file_id, limit=PRUNE_CHUNKS)) < PRUNE_CHUNKS:
+                uow.execute("delete_file", id=file_id)
             return True
         return False
 

@@ -120,8 +120,7 @@ def next_number(uow: UnitOfWork) -> int:
 
 def insert_table(uow: UnitOfWork, table: Table) -> None:
     """Add a table."""
-    uow.changes += 1
-    uow.database.run(
+    uow.execute(
         "insert_table", number=table.number, id=table.id, organisation=table.organisation, name=table.name,
         definition=_document(table), count=table.count, version=table.version, created_at=table.created_at,
         updated_at=table.updated_at,
@@ -130,44 +129,39 @@ def insert_table(uow: UnitOfWork, table: Table) -> None:
 
 def save_table(uow: UnitOfWork, table: Table, was: int) -> None:
     """Update the definition; `was` is the version that it was made from."""
-    uow.changes += 1
-    uow.database.must(
-        1, "save_table", number=table.number, name=table.name, definition=_document(table), version=table.version,
-        updated_at=table.updated_at, was=was,
+    uow.execute(
+        "save_table", expect=1, number=table.number, name=table.name, definition=_document(table),
+        version=table.version, updated_at=table.updated_at, was=was,
     )  # fmt: skip
 
 
 def delete_table(uow: UnitOfWork, table: Table) -> None:
     """Delete the definition; `sweep` deletes the rows, which are not shown any more."""
-    uow.changes += 1
-    uow.database.must(1, "delete_table", number=table.number, was=table.version)
+    uow.execute("delete_table", expect=1, number=table.number, was=table.version)
     if table.external is None:
-        uow.database.run("leave_remains", table_number=table.number, field="")
+        uow.execute("leave_remains", table_number=table.number, field="")
 
 
 def leave_field(uow: UnitOfWork, table: Table, field: Field) -> None:
     """Leave the index entries of a deleted field to `sweep`."""
-    uow.changes += 1
-    uow.database.run("leave_remains", table_number=table.number, field=field.id)
+    uow.execute("leave_remains", table_number=table.number, field=field.id)
 
 
 def clear_index(uow: UnitOfWork, table: Table, field: Field) -> None:
     """Delete the index entries of a field."""
-    uow.changes += 1
-    uow.database.run("delete_values_of_field", table_number=table.number, field=field.id)
+    uow.execute("delete_values_of_field", table_number=table.number, field=field.id)
 
 
 def sweep(uow: UnitOfWork, limit: int) -> bool:
     """Delete some rows of deleted tables and fields; return whether there may be more."""
     for number, field in uow.database.rows("read_remains"):
-        uow.changes += 1
         if field:
-            left = uow.database.rows("sweep_values_of_field", table_number=number, field=field, limit=limit)
+            left = uow.delete_rows("sweep_values_of_field", table_number=number, field=field, limit=limit)
         else:
-            left = uow.database.rows("sweep_values", table_number=number, limit=limit)
-            left = left or uow.database.rows("sweep_records", table_number=number, limit=limit)
+            left = uow.delete_rows("sweep_values", table_number=number, limit=limit)
+            left = left or uow.delete_rows("sweep_records", table_number=number, limit=limit)
         if not left:
-            uow.database.run("forget_remains", table_number=number, field=field)
+            uow.execute("forget_remains", table_number=number, field=field)
         return True
     return False
 
@@ -243,14 +237,13 @@ def write_records(uow: UnitOfWork, table: Table, changes: Sequence[RecordChange]
             now = entries(table.fields, change.values)
             old += [(table.number, field, key, change.id) for field, key, _ in was - now]
             new += [(field, key, change.id, unique) for field, key, unique in now - was]
-    uow.changes += len(changes)
     if indexed:
         _clear_damaged(uow, table, [change.before for change in changes if change.before is not None])
     if inserted:
-        uow.database.run("insert_records", table_number=table.number, rows=as_rows(inserted), now_ms=uow.now_ms)
-        uow.database.run("add_to_table", number=table.number, delta=len(inserted))
+        uow.execute("insert_records", table_number=table.number, rows=as_rows(inserted), now_ms=uow.now_ms)
+        uow.execute("add_to_table", number=table.number, delta=len(inserted))
     if updated:
-        uow.database.must(len(updated), "save_records", rows=as_rows(updated), now_ms=uow.now_ms)
+        uow.execute("save_records", expect=len(updated), rows=as_rows(updated), now_ms=uow.now_ms)
     _index(uow, table, old, new)
 
 
@@ -258,7 +251,6 @@ def delete_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> No
     """Delete records that were loaded in this transaction, with their index entries."""
     if not found:
         return
-    uow.changes += len(found)
     old = [
         (table.number, field, value, record.id)
         for record in found
@@ -266,8 +258,8 @@ def delete_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> No
     ]
     _clear_damaged(uow, table, found)
     ids = [record.id for record in found]
-    uow.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
-    uow.database.run("add_to_table", number=table.number, delta=-len(ids))
+    uow.execute("delete_records", expect=len(ids), table_number=table.number, ids=as_rows(ids))
+    uow.execute("add_to_table", number=table.number, delta=-len(ids))
     _index(uow, table, old, [])
 
 
@@ -275,16 +267,16 @@ def _clear_damaged(uow: UnitOfWork, table: Table, found: Iterable[Record]) -> No
     """Delete the index entries of damaged records by record, since their values are unknown."""
     damaged = [record.id for record in found if record.damaged]
     if damaged:
-        uow.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
+        uow.execute("forget_values", table_number=table.number, ids=as_rows(damaged))
 
 
 def _index(
     uow: UnitOfWork, table: Table, old: list[tuple[int, str, str, str]], new: list[tuple[str, str, str, int]]
 ) -> None:
     if old:
-        uow.database.run("delete_record_values", rows=as_rows(old))
+        uow.execute("delete_record_values", rows=as_rows(old))
     if new:
-        uow.database.run("insert_record_values", table_number=table.number, rows=as_rows(new))
+        uow.execute("insert_record_values", table_number=table.number, rows=as_rows(new))
 
 
 def index_field(uow: UnitOfWork, table: Table, field: Field, found: Iterable[Record]) -> None:
@@ -303,13 +295,12 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Rec
     """
     if not found:
         return
-    uow.changes += len(found)
     whole = len(found) == span.count
     binds = _patching(uow, table, patch)
     if whole:
-        uow.database.must(len(found), "patch_span", after=span.after, edge=span.edge, **binds)
+        uow.execute("patch_span", expect=len(found), after=span.after, edge=span.edge, **binds)
     else:
-        uow.database.must(len(found), "patch_records", ids=as_rows([record_id for record_id, _ in found]), **binds)
+        uow.execute("patch_records", expect=len(found), ids=as_rows([record_id for record_id, _ in found]), **binds)
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
     for field in table.fields:
@@ -319,13 +310,13 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Rec
         of: dict[str, Any] = {"table_number": table.number, "field": field.id, "after": span.after, "edge": span.edge}
         for value, ids in lost.items():
             if whole and len(ids) >= RANGE_DELETE_MIN:
-                uow.database.run("delete_values_of_span", value=value, **of)
+                uow.execute("delete_values_of_span", value=value, **of)
             else:
                 old += [(table.number, field.id, value, record_id) for record_id in ids]
         unique = int(field.unique)
         for value, ids in gained.items():
             if len(ids) == span.count:
-                uow.database.run("insert_values_of_span", value=value, is_unique=unique, **of)
+                uow.execute("insert_values_of_span", value=value, is_unique=unique, **of)
             else:
                 new += [(field.id, value, record_id, unique) for record_id in ids]
     _index(uow, table, old, new)
@@ -334,8 +325,7 @@ def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Rec
 def patch_span(uow: UnitOfWork, table: Table, span: Span, patch: Values) -> None:
     """Set the same values of fields without index in all records of a span, without reading the records."""
     assert not any(field.has_index for field in table.fields if field.id in patch), "the index would not follow"
-    uow.changes += span.count
-    uow.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(uow, table, patch))
+    uow.execute("patch_what_lacks", after=span.after, edge=span.edge, **_patching(uow, table, patch))
 
 
 def _patching(uow: UnitOfWork, table: Table, patch: Values) -> dict[str, Any]:

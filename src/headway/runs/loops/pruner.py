@@ -43,7 +43,7 @@ class PruneMemory(Command[None]):
     tombstone_ms: int
 
     def apply(self, uow: UnitOfWork) -> None:
-        run = uow.database.run
+        run = uow.execute
         run("prune_idempotency", now_ms=uow.now_ms, limit=KEYS)
         run("prune_dedupes", now_ms=uow.now_ms)
         run("prune_tombstones", before=uow.now_ms - self.tombstone_ms)
