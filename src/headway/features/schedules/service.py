@@ -6,10 +6,11 @@ is lost between the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -35,6 +36,7 @@ from headway.features.schedules.terms import as_on_the_wire, checked, said
 from headway.ids import IdSource
 from headway.kernel.namespace import Namespace
 from headway.kernel.run import Run
+from headway.kernel.task import Task
 from headway.protocol import schedules as wire
 from headway.protocol.values import invalid, timestamp
 from headway.runs.idempotency import Creation, Repeatable, RequestKey, keyed
@@ -79,13 +81,17 @@ class ChangeSchedule(Repeatable[Schedule]):
     organisation: int
     named: str
     version: int | None
+    """The version that the schedule must have; None: any."""
     scheduler: Scheduler
-    change: Callable[[UnitOfWork, Schedule], Schedule]
+
+    @abstractmethod
+    def changed(self, uow: UnitOfWork, schedule: Schedule) -> Schedule:
+        """Return the schedule with the change."""
 
     def apply(self, uow: UnitOfWork) -> Schedule:
         """Decide the slots that have passed, then change the schedule; raise ScheduleNotFound or VersionMismatch."""
         before = _load(uow, self.organisation, self.named, self.version)
-        after = self.change(uow, before)
+        after = self.changed(uow, before)
         return after if after == before else self.scheduler.change(uow, before, after)
 
     def lines(self, result: Schedule) -> list[str]:
@@ -95,6 +101,52 @@ class ChangeSchedule(Repeatable[Schedule]):
     def replay(self, uow: UnitOfWork, lines: list[str]) -> Schedule:
         """Return the schedule as it is now."""
         return _load(uow, self.organisation, lines[0], None)
+
+
+@dataclass
+class PatchSchedule(ChangeSchedule):
+    """A change of fields of a schedule."""
+
+    fields: dict[str, Any]
+
+    def changed(self, uow: UnitOfWork, schedule: Schedule) -> Schedule:
+        """Raise ScheduleExists for a name in use, UnknownTask, InvalidSchedule or InvalidInput."""
+        if not self.fields:
+            return schedule
+        if self.fields.get("name", schedule.name) != schedule.name:
+            _check_free(uow, self.organisation, str(self.fields["name"]))
+        return _checked(replace(schedule, problem="", **self.fields), self.scheduler, uow.definitions.tasks)
+
+
+@dataclass
+class PauseSchedule(ChangeSchedule):
+    """Pause of a schedule."""
+
+    def changed(self, uow: UnitOfWork, schedule: Schedule) -> Schedule:
+        del uow
+        return replace(schedule, paused=True)
+
+
+@dataclass
+class ResumeSchedule(ChangeSchedule):
+    """End of a schedule's pause."""
+
+    catch_up: CatchUp | None
+    """Policy for the slots that passed meanwhile; None: that of the schedule."""
+
+    def changed(self, uow: UnitOfWork, schedule: Schedule) -> Schedule:
+        """Decide the slots that passed, if `catch_up` is given; raise InvalidSchedule if the zone is unknown here."""
+        if not schedule.paused:
+            return schedule
+        try:
+            after = with_next(replace(schedule, paused=False, problem=""))
+        except InvalidSchedule as error:
+            raise as_on_the_wire(error) from None
+        if self.catch_up is None:
+            return after
+        settled, slots = self.scheduler.settle(uow, replace(after, catch_up=self.catch_up))
+        add_slots(uow, slots)
+        return replace(after, last_slot=settled.last_slot)
 
 
 @dataclass
@@ -239,7 +291,7 @@ class Schedules:
             updated_at=now_ms,
             **said(spec, self._settings),  # type: ignore[arg-type]  # of the wire's types
         )
-        schedule = with_next(self._checked(draft))
+        schedule = with_next(_checked(draft, self._scheduler, self._store.definitions.tasks))
         if timetable(schedule).next_after(now_ms) is None:
             raise _over("ends_at" if schedule.ends_at is not None else "occurrence")
         if spec.validate_only:
@@ -247,14 +299,6 @@ class Schedules:
 
         schedule_id = await self._store.write(keyed(CreateSchedule(schedule), request, self._namespace))
         return schedule if schedule_id == schedule.id else await self.get(schedule_id)
-
-    def _checked(self, schedule: Schedule) -> Schedule:
-        """Return the schedule in its one spelling, if it has slots and its task takes its input."""
-        schedule = checked(schedule)
-        task = self._namespace.find(self._store.definitions.tasks, schedule.task)
-        # One of an inactive task may be made: its slots say so, until the task is active again.
-        self._scheduler.new_run(schedule, schedule.labels, None if task is None else replace(task, active=True))
-        return schedule
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -311,15 +355,8 @@ class Schedules:
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
-    async def _change(
-        self,
-        named: str,
-        change: Callable[[UnitOfWork, Schedule], Schedule],
-        request: RequestKey | None = None,
-        version: int | None = None,
-    ) -> Schedule:
+    async def _change(self, command: ChangeSchedule, request: RequestKey | None) -> Schedule:
         """Apply a change to the schedule as it is in the transaction, after deciding about the slots that have come."""
-        command = ChangeSchedule(self._organisation, named, version, self._scheduler, change)
         after = await self._store.write(keyed(command, request, self._namespace))
         await finish(self._store)
         return after
@@ -335,41 +372,19 @@ class Schedules:
         changes = said(patch, self._settings)
         if "task" in changes:
             await self._store.know(self._namespace, (str(changes["task"]),))
-
-        def patched(uow: UnitOfWork, schedule: Schedule) -> Schedule:
-            if not changes:
-                return schedule
-            if changes.get("name", schedule.name) != schedule.name:
-                _check_free(uow, self._organisation, str(changes["name"]))
-            return self._checked(replace(schedule, problem="", **changes))
-
-        return await self._change(named, patched, request, version)
+        return await self._change(PatchSchedule(self._organisation, named, version, self._scheduler, changes), request)
 
     async def pause(self, named: str, request: RequestKey | None = None) -> Schedule:
         """Pause a schedule: slots pass without runs until it is resumed. Existing runs go on. Raises ScheduleNotFound."""
-        return await self._change(named, lambda _, schedule: replace(schedule, paused=True), request)
+        return await self._change(PauseSchedule(self._organisation, named, None, self._scheduler), request)
 
     async def resume(self, named: str, how: wire.ResumeSchedule, request: RequestKey | None = None) -> Schedule:
         """Resume a schedule. Slots that passed meanwhile are decided by its catch-up policy, or by that of `how`.
 
         Raises ScheduleNotFound, and InvalidSchedule if its zone is unknown here.
         """
-
-        def resumed(uow: UnitOfWork, schedule: Schedule) -> Schedule:
-            if not schedule.paused:
-                return schedule
-            try:
-                after = with_next(replace(schedule, paused=False, problem=""))
-            except InvalidSchedule as error:
-                raise as_on_the_wire(error) from None
-            if how.catch_up is not None:
-                once_only = replace(after, catch_up=CatchUp(how.catch_up))
-                settled, slots = self._scheduler.settle(uow, once_only)
-                add_slots(uow, slots)
-                after = replace(after, last_slot=settled.last_slot)
-            return after
-
-        return await self._change(named, resumed, request)
+        catch_up = None if how.catch_up is None else CatchUp(how.catch_up)
+        return await self._change(ResumeSchedule(self._organisation, named, None, self._scheduler, catch_up), request)
 
     async def delete(self, named: str, version: int | None = None) -> None:
         """Remove a schedule; its runs go on, and its slots are removed by retention. Raises ScheduleNotFound or VersionMismatch."""
@@ -450,6 +465,15 @@ def _load(uow: UnitOfWork, organisation: int, named: str, version: int | None) -
         raise _missing(named)
     if version is not None and schedule.version != version:
         raise VersionMismatch(f"the schedule is at version {schedule.version}, not {version}", version=schedule.version)
+    return schedule
+
+
+def _checked(schedule: Schedule, scheduler: Scheduler, tasks: Mapping[str, Task]) -> Schedule:
+    """Return the schedule in its one spelling, if it has slots and its task takes its input."""
+    schedule = checked(schedule)
+    task = Namespace(schedule.organisation).find(tasks, schedule.task)
+    # One of an inactive task may be made: its slots say so, until the task is active again.
+    scheduler.new_run(schedule, schedule.labels, None if task is None else replace(task, active=True))
     return schedule
 
 
