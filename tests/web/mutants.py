@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant(
         "operating-for-all", "may",
         "scope in OPERATING and principal.organisation != FIRST", "False",
-        "tests/features/access/test_rules.py::test_what_is_about_the_whole_server_is_for_the_first_organisation",
+        "tests/kernel/test_permissions.py::test_what_is_about_the_whole_server_is_for_the_first_organisation",
     ),
     Mutant(
         "keys-that-may-more", "Keys.create",
