@@ -13,7 +13,8 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, LiteralString, Self
@@ -63,7 +64,33 @@ class Failed(Exception):
     """A program of PostgreSQL did not do what it should; the message ends with what it said."""
 
 
-class Cluster:
+class Servers(ABC):
+    """Servers of PostgreSQL as a context manager: `with` starts them and, at the end, leaves nothing of them."""
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start all, and wait until they take what tests ask of them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all, in whatever state, and remove their files; nothing if there are none."""
+
+    def __enter__(self) -> Self:
+        """Start; a start that fails leaves nothing either."""
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class Cluster(Servers):
     """A server with its data, over all its lives; `with` starts it and, at the end, leaves nothing of it.
 
     `settings` are PostgreSQL's own and stand above the ones here. Without `installation`, it is the one that is found.
@@ -87,20 +114,6 @@ class Cluster:
         self._account = Account.for_servers()
         self._kept: AccountFolder | None = None
         self._names = (f"test_{os.getpid()}_{number}" for number in itertools.count(1))
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let it go."""
-        self.close()
 
     # -- its lives ---------------------------------------------------------------------------------------------------------
 
@@ -181,31 +194,25 @@ class Cluster:
 
     def query(self, statement: str, *binds: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Carry out a statement by itself, as superuser on a connection of its own; return its rows."""
-        with psycopg.connect(self.url(database, local=True), autocommit=True) as connection:
-            done = connection.execute(statement.encode(), binds or None)
-            return done.fetchall() if done.description else []
+        return query(self.url(database, local=True), statement, *binds)
 
     def create_database(self, name: str = "", template: str = "template1") -> str:
         """Make a database that is like its template, in which nobody may be meanwhile; return its name."""
         name = name or next(self._names)
-        self._execute("CREATE DATABASE {} TEMPLATE {}", sql.Identifier(name), sql.Identifier(template))
+        execute(self.url(local=True), "CREATE DATABASE {} TEMPLATE {}", sql.Identifier(name), sql.Identifier(template))
         return name
 
     def drop_database(self, name: str) -> None:
         """Remove a database, whoever is in it."""
-        self._execute("DROP DATABASE {} WITH (FORCE)", sql.Identifier(name))
+        execute(self.url(local=True), "DROP DATABASE {} WITH (FORCE)", sql.Identifier(name))
 
     def create_user(self, name: str, password: str) -> None:
         """Make a user who is asked for a password; everyone else is let in without."""
         guarded = sql.Identifier(GUARDED)
         if not self.query("SELECT 1 FROM pg_roles WHERE rolname = %s", GUARDED):
-            self._execute("CREATE ROLE {}", guarded)
+            execute(self.url(local=True), "CREATE ROLE {}", guarded)
         told = (sql.Identifier(name), sql.Literal(password), guarded)
-        self._execute("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}", *told)
-
-    def _execute(self, statement: LiteralString, *parts: sql.Composable) -> None:
-        with psycopg.connect(self.url(local=True), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*parts))
+        execute(self.url(local=True), "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}", *told)
 
     # -- its files ---------------------------------------------------------------------------------------------------------
 
@@ -284,6 +291,26 @@ class Cluster:
         if b"Address already in use" in (self.folder / "log").read_bytes()[began:]:
             return False
         raise Failed(f"it has ended when it was started{self.logged()}")
+
+
+def query(url: str, statement: str, *binds: Any, connect_timeout: int | None = None) -> list[tuple[Any, ...]]:
+    """Carry out a statement by itself on a connection of its own; return its rows. The timeout is in seconds."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=connect_timeout) as connection:
+        done = connection.execute(statement.encode(), binds or None)
+        return done.fetchall() if done.description else []
+
+
+def execute(url: str, statement: LiteralString, *parts: sql.Composable) -> None:
+    """Carry out a statement with names and literals in its places, by itself on a connection of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*parts))
+
+
+def primary_url(ports: Iterable[int], database: str = "postgres", *, user: str = "postgres") -> str:
+    """Return a URL that names servers by their ports and connects to the one that is the primary."""
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    wanted = urlencode({"target_session_attrs": "primary"})
+    return f"postgresql://{quote(user, safe='')}@{hosts}/{quote(database, safe='')}?{wanted}"
 
 
 def free_port() -> int:

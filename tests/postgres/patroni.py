@@ -17,15 +17,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
 from tests.faults.waiting import until
 from tests.postgres import keeper
-from tests.postgres.cluster import ACCESS, SETTINGS, Failed, free_port
+from tests.postgres.cluster import ACCESS, SETTINGS, Failed, Servers, execute, free_port, primary_url, query
 from tests.postgres.folders import AccountFolder
 from tests.postgres.installation import Account, Installation, PostgresUnavailable, find
 
@@ -203,11 +201,8 @@ class Member(Program):
 
     def query(self, statement: str, *binds: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Carry out a statement on this server, as superuser; return its rows."""
-        with psycopg.connect(
-            f"postgresql://postgres@127.0.0.1:{self.port}/{database}", autocommit=True, connect_timeout=5
-        ) as connection:
-            done = connection.execute(statement.encode(), binds or None)
-            return done.fetchall() if done.description else []
+        url = f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return query(url, statement, *binds, connect_timeout=5)
 
     def takes_writes(self) -> bool:
         """Return whether the server itself would take some, whatever Patroni says."""
@@ -217,7 +212,7 @@ class Member(Program):
             return False
 
 
-class Patroni:
+class Patroni(Servers):
     """The members, of whom one is the primary and confirms nothing that its synchronous standby has not on its disk."""
 
     def __init__(self, installation: Installation | None = None, times: Mapping[str, int] = TIMES) -> None:
@@ -228,20 +223,6 @@ class Patroni:
         self._databases = (f"test_{number}" for number in itertools.count(1))
         self.members: tuple[Member, ...] = ()
         self.etcd: Etcd
-
-    def __enter__(self) -> Self:
-        """Start everything."""
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let everything go."""
-        self.close()
 
     def start(self) -> Self:
         """Start etcd and the members, and wait until they are whole."""
@@ -315,14 +296,12 @@ class Patroni:
     def create_database(self) -> str:
         """Make an empty database; return its name."""
         name = next(self._databases)
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        execute(self.url(), "CREATE DATABASE {}", sql.Identifier(name))
         return name
 
     def url(self, database: str = "postgres") -> str:
         """Return a URL that names all members and connects to whichever is the primary."""
-        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
-        return f"postgresql://postgres@{hosts}/{database}?{urlencode({'target_session_attrs': 'primary'})}"
+        return primary_url((member.port for member in self.members), database)
 
     def logged(self) -> str:
         """Return the ends of all logs."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlencode
 
 from tests.faults.waiting import until
-from tests.postgres.cluster import Cluster, Setting
+from tests.postgres.cluster import Cluster, Servers, Setting, primary_url
 from tests.postgres.installation import Installation
 
 STANDBYS = "synchronous_standby_names"
@@ -35,7 +33,7 @@ class Standby(Cluster):
         follow(self, self._source)
 
 
-class Pair:
+class Pair(Servers):
     """Two servers, one of which is the primary and confirms no commit that the other has not on its disk.
 
     `primary` and `standby` are what the two are now: `promote` turns them round.
@@ -53,20 +51,6 @@ class Pair:
         self.primary: Cluster = Cluster(given, installation, on_disk=on_disk)
         self.standby: Cluster = Standby(self.primary, given, installation, on_disk=on_disk)
         self._both = (self.primary, self.standby)
-
-    def __enter__(self) -> Self:
-        """Start both."""
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let both go."""
-        self.close()
 
     def start(self) -> Self:
         """Start the primary, then its standby, and wait until commits are held to it."""
@@ -111,9 +95,7 @@ class Pair:
 
     def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
         """Return a URL that names both and connects to whichever is the primary."""
-        hosts = ",".join(f"127.0.0.1:{cluster.port}" for cluster in self._both)
-        wanted = urlencode({"target_session_attrs": "primary"})
-        return f"postgresql://{quote(user, safe='')}@{hosts}/{quote(database, safe='')}?{wanted}"
+        return primary_url((cluster.port for cluster in self._both), database, user=user)
 
     def close(self) -> None:
         """End both and remove everything of them."""
