@@ -77,9 +77,9 @@ MUTANTS = (
         "    run_ids = [run.id]\n"
         "    def apply(self, uow):\n"
         "        save_checkpoint(uow, run, checkpoint.rows + 1, "
-        "replace(checkpoint, at=checkpoint.at + found[-1].end, rows=checkpoint.rows + len(found)), 1, file.bytes, '0 rows')\n"
+        "replace(checkpoint, at=checkpoint.at + found[-1].end, rows=checkpoint.rows + len(found)), checkpoint.at + found[-1].end, file.bytes, '0 rows')\n"
         "await self._store.write(Early())\n"
-        "await asyncio.sleep(0.2)\n"  # so that a kill falls in between
+        "await asyncio.sleep(0.5)\n"  # the test kills once it sees the progress, so in between
         "return await self._store.write(ImportRows(run, spec, checkpoint, found, new_ids, file.bytes, self._zone()))",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
