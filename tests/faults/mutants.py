@@ -1086,7 +1086,7 @@ MUTANTS = (
     ),
     Mutant(
         "bodies-may-take-for-ever", "Connection.data_received",
-        "self._body_timer is None", "self._body_timer is None and self._door is None",
+        "self._body_timer is None", "self._body_timer is None and self._shedder is None",
         HOSTILE + "test_what_drips_and_never_ends_is_cut_off_in_time[a body of known length]",
     ),
     Mutant(

@@ -1,6 +1,7 @@
 """Rules about the seeded bugs: their places in the code, their tests and the page that lists them."""
 
 import ast
+import builtins
 import re
 import textwrap
 
@@ -57,6 +58,31 @@ def test_each_seeded_bug_has_exactly_one_place_and_changes_the_code():
                 assert text != source.sql[path], mutant.name
             else:
                 assert ast.dump(ast.parse(text)) != ast.dump(source.trees[path]), mutant.name
+    assert not gone, "\n".join(gone)
+
+
+def names_in(*trees):
+    """Return the identifiers of trees: variables, attributes, definitions, imports and keywords."""
+    fields = [value for tree in trees for node in ast.walk(tree) for _, value in ast.iter_fields(node)]
+    texts = [value for value in fields if isinstance(value, str)]
+    return {part for text in texts if "\n" not in text for part in text.split(".")}
+
+
+def test_seeded_bugs_use_names_that_exist_so_that_none_is_found_by_a_name_error():
+    source, gone = Source(), []
+    known = names_in(*source.trees.values()) | set(dir(builtins))
+    for change in (change for mutant in ALL for change in mutant.changes if not change.place.startswith("sql:")):
+        replacement, pattern = (ast.parse(textwrap.dedent(text)) for text in (change.replacement, change.pattern))
+        bound = {
+            node.id for node in ast.walk(replacement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        bound |= {
+            node.name for node in ast.walk(replacement) if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.alias)
+        }
+        bound |= {node.asname for node in ast.walk(replacement) if isinstance(node, ast.alias) and node.asname}
+        used = {node.id for node in ast.walk(replacement) if isinstance(node, ast.Name)}
+        used |= {node.attr for node in ast.walk(replacement) if isinstance(node, ast.Attribute)}
+        gone += [f"{change.place}: {name}" for name in sorted(used - known - bound - names_in(pattern))]
     assert not gone, "\n".join(gone)
 
 

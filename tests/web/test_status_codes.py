@@ -177,7 +177,10 @@ async def test_a_protected_run_is_423(serving):
         assert (await server.post(f"/v1/runs/{run_id}:protect")).json["protected"] is True
         answer = await server.ask("DELETE", f"/v1/runs/{run_id}")
         assert (answer.status, answer.code) == (423, "protected")
-        assert (await server.post(f"/v1/runs/{run_id}:unprotect")).json["protected"] is False
+        assert (await server.post(f"/v1/runs/{run_id}:unprotect", {"reason": "audited"})).json["protected"] is False
+        *_, last = (await server.get(f"/v1/runs/{run_id}/events")).json["data"]
+        assert (last["type"], last["data"]["protected"]) == ("run.changed", False)
+        assert last["data"]["reason"] == {"code": "unprotected", "message": "audited"}, "the reason is kept"
         assert (await server.ask("DELETE", f"/v1/runs/{run_id}")).status == 204
 
 

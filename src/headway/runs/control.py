@@ -44,11 +44,11 @@ def resume(uow: UnitOfWork, run: Run, reason: Reason) -> Run:
     return move(uow, run, Resumed(reason))
 
 
-def protect(uow: UnitOfWork, run: Run, *, protected: bool) -> Run:
+def protect(uow: UnitOfWork, run: Run, reason: Reason, *, protected: bool) -> Run:
     """Protect the run from removal, or end its protection."""
     if bool(run.protected) == protected:
         return run
-    line = _encode({"changed": ["protected"], "protected": protected}).decode()
+    line = _encode({"changed": ["protected"], "protected": protected, "reason": reason}).decode()
     return change(uow, run, replace(run, protected=int(protected)), "run.changed", line)
 
 

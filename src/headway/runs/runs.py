@@ -272,7 +272,7 @@ class Runs:
         return await self._change(ChangeRun(run_id, work, self._organisation, version), request)
 
     async def terminate(self, run_id: str, how: Terminate, request: RequestKey | None = None) -> Run:
-        """Ask the run to stop, and its children unless `how.children` is "keep"; return the run.
+        """Ask the run to stop, and its children unless `how.children` is "leave"; return the run.
 
         Running code has `how.grace`, by default that of its task, to end. A run that is stopping or terminated stays as
         it is. Raises RunNotFound, RunPurged, and InvalidState for a run that succeeded or failed.
@@ -347,9 +347,12 @@ class Runs:
         work = partial(control.retry, new_id=new_id, reason=reason, from_scratch=from_scratch)
         return await self._change(ChangeRun(run_id, work, self._organisation), request)
 
-    async def protect(self, run_id: str, *, protected: bool, request: RequestKey | None = None) -> Run:
+    async def protect(
+        self, run_id: str, *, protected: bool, reason: Reason | None = None, request: RequestKey | None = None
+    ) -> Run:
         """Protect the run from removal, or end its protection; return the run. Raises RunNotFound and RunPurged."""
-        work = partial(control.protect, protected=protected)
+        reason = reason or Reason(code="protected" if protected else "unprotected")
+        work = partial(control.protect, reason=reason, protected=protected)
         return await self._change(ChangeRun(run_id, work, self._organisation), request)
 
     async def delete(self, run_id: str, version: int | None = None) -> None:

@@ -371,8 +371,8 @@ async def protect(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`.
     """
-    key = call.request_key()
-    return _shown(await call.services.runs.protect(call.run_id(), protected=True, request=key), key)
+    key, reason = call.request_key(), _reason(call, "protected")
+    return _shown(await call.services.runs.protect(call.run_id(), protected=True, reason=reason, request=key), key)
 
 
 async def unprotect(call: Call) -> Reply:
@@ -380,8 +380,8 @@ async def unprotect(call: Call) -> Reply:
 
     Errors: `run_not_found`, `run_purged`.
     """
-    key = call.request_key()
-    return _shown(await call.services.runs.protect(call.run_id(), protected=False, request=key), key)
+    key, reason = call.request_key(), _reason(call, "unprotected")
+    return _shown(await call.services.runs.protect(call.run_id(), protected=False, reason=reason, request=key), key)
 
 
 async def complete(call: Call) -> Reply:

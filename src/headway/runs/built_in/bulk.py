@@ -33,7 +33,10 @@ CHUNK: Final = 500
 """Number of runs of one transaction."""
 INHERITED: Final = 10_000
 """Number of steps copied by retries after which a transaction takes no further run."""
-REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
+REASONS: Final = {
+    "terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried", "protect": "protected",
+    "unprotect": "unprotected",
+}  # fmt: skip
 """Code of the reason by action: the code of the verb on a single run."""
 
 
@@ -137,6 +140,8 @@ def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSo
         try:
             _one(uow, run, action, reason, source)
         except HeadwayError:
+            if uow.changes != before:  # half a change must not be committed
+                raise
             passed += 1
         else:
             changed += uow.changes != before
@@ -160,7 +165,7 @@ def _one(uow: UnitOfWork, run: Run, action: BulkAction, reason: Reason, source: 
         case "resume":
             control.resume(uow, run, reason)
         case "protect" | "unprotect":
-            control.protect(uow, run, protected=action.action == "protect")
+            control.protect(uow, run, reason, protected=action.action == "protect")
         case "delete":
             control.delete(uow, run)
         case _:
