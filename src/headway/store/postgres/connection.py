@@ -94,7 +94,7 @@ class _SilentError(Exception):
 
 
 def _within(seconds: float, gen: PQGen[T]) -> PQGen[T]:
-    """Pass on the awaited events and those that occurred; the driver says ten times a second if that is nothing."""
+    """Pass on the awaited events and their occurrence; the driver resumes ten times a second if there is none."""
     until = time.monotonic() + seconds
     try:
         wanted = next(gen)
