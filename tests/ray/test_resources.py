@@ -23,17 +23,17 @@ def test_native_and_custom_resources_are_declared_as_numbers():
 @pytest.mark.parametrize(
     ("resources", "said"),
     [
-        ({"num_cpus": -1}, "not below 0"),
-        ({"num_cpus": True}, "is a number"),
-        ({"num_cpus": float("nan")}, "is a number"),
-        ({"num_cpus": "2"}, "is a number"),
-        ({"license": float("inf")}, "is a number"),
+        ({"num_cpus": -1}, "must be a number from 0"),
+        ({"num_cpus": True}, "must be a number from 0"),
+        ({"num_cpus": float("nan")}, "must be a number from 0"),
+        ({"num_cpus": "2"}, "must be a number from 0"),
+        ({"license": float("inf")}, "must be a number from 0"),
         ({"num_gpus": 1.5}, "whole number"),
         ({"GPU": 1}, "write 'num_gpus'"),
         ({"CPU": 1}, "write 'num_cpus'"),
-        ({"object_store_memory": 1}, "no name"),
+        ({"object_store_memory": 1}, "is not the name of a resource"),
         ({"memory": "much"}, "is not a size"),
-        ({"": 1}, "no name"),
+        ({"": 1}, "is not the name of a resource"),
     ],
 )
 def test_what_ray_would_refuse_is_refused_before(resources, said):

@@ -73,6 +73,6 @@ def _checked(text: str) -> KeyText:
         raise ValueError("it is not a key, hw_ID_SECRET; make one with  headway keys generate")
     if len(key.secret) < SECRET_MIN or len(set(key.secret)) < DIFFERENT_MIN:
         raise ValueError(
-            f"its secret is too short: it needs {SECRET_MIN} random characters; make one with  headway keys generate"
+            f"its secret can be guessed: it needs {SECRET_MIN} random characters; make one with  headway keys generate"
         )
     return key
