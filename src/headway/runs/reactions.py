@@ -53,4 +53,4 @@ HOOKS: Final = (
     Hook(name="key", states=_LEFT, concerns=attrgetter("key"), on_transition=pass_on_key),
     Hook(name="parent", states=FINAL, concerns=attrgetter("parent_id"), on_transition=tell_parent),
 )
-"""Hooks in order: messages to the worker, slots for other runs, then the parent."""
+"""Hooks in order: messages to the worker, slots and keys for other runs, then the parent."""

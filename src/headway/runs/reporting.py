@@ -264,7 +264,7 @@ class ReportProcessor:
 
 @dataclass(eq=False)
 class ApplyReports(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
-    """The reports of one request; the result are the reports that changed nothing, and the replies that some ask for."""
+    """The reports of one request; the result are the refused reports and the replies that some ask for."""
 
     processor: ReportProcessor
     worker_id: str
