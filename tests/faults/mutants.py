@@ -652,7 +652,7 @@ MUTANTS = (
     ),
     Mutant(
         "left-meanwhile", "Writer._drop_cancelled",
-        "self._patient = patient", "self._patient = [one for one in patient if not one.cancelled]",
+        "self._waiting = waiting", "self._waiting = [one for one in waiting if not one.cancelled]",
         "tests/store/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
     ),
     Mutant(
@@ -829,8 +829,8 @@ MUTANTS = (
     ),
     Mutant(
         "writer-stops-asking-silently", "Writer._run",
-        "try:\n    ...\nexcept Exception as error:\n    ...\n    self._break(error)\nself._answer([*self._patient], None)",
-        "try:\n    ...\nexcept Exception as error:\n    ...\n    self._answer([*self._patient], None)",
+        "try:\n    ...\nexcept Exception as error:\n    ...\n    self._break(error)\nself._answer([*self._waiting], None)",
+        "try:\n    ...\nexcept Exception as error:\n    ...\n    self._answer([*self._waiting], None)",
         WRITING + "test_a_writer_that_fails_answers_all_who_wait_and_says_so",
     ),
     Mutant(

@@ -55,7 +55,7 @@ async def test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait(dis
     await disk.start()
     lease = await disk.one(worker)
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
-    while not disk.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
+    while not disk.store.writer._waiting:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
     await disk.tell(worker, lease, wire.ReleasedReport)
     async with asyncio.timeout(5):

@@ -148,7 +148,7 @@ async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(di
         await asyncio.gather(*disk.store._tasks)
     before = writer.batches
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
-    while not writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
+    while not writer._waiting:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
     assert before == writer.batches
     started = await disk.start()
@@ -436,7 +436,7 @@ async def test_who_leaves_after_a_transaction_that_was_undone_takes_nothing_of_i
     database.arm(1, failure, only="commit")
     with pytest.raises((StorageFull, StorageUnavailable)):
         await harness.start()
-    (claim,) = harness.store.writer._patient
+    (claim,) = harness.store.writer._waiting
     harness.store.writer.cancel(claim)
     assert [] == await waiting
     await harness.close()
@@ -555,7 +555,7 @@ async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world
     told = asyncio.get_running_loop().create_future()
     harness.store.events.subscribe(StorageStopped, lambda stopped: told.set_result(stopped.error))
     patient = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
-    while not harness.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
+    while not harness.store.writer._waiting:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
     fails = ZeroDivisionError("nobody has thought of this")
 

@@ -177,7 +177,7 @@ class Workers:
         session.claims.began(asked.number)
         try:
             with session.waiting(partial=0 in capacity.values()) as enough:
-                return await self._store.write_patiently(command, wait_ms / 1000, undelivered, enough)
+                return await self._store.write_when_ready(command, wait_ms / 1000, undelivered, enough)
         finally:
             session.claims.ended(asked.number)
 

@@ -27,7 +27,7 @@ class Command(ABC, Generic[T]):
     grows: bool = False
     """Whether the command is refused on a full disk and when too many commands wait."""
     lanes: Callable[[Lane], bool] | None = None
-    """Predicate of the lanes that a patient command waits for; None: the command is applied at once."""
+    """Predicate of the lanes that the command waits for; None: the command is applied at once."""
     weight: int = 1
     """Approximate number of runs that the command touches; it limits the size of a transaction."""
     trusts: bool = False
@@ -39,7 +39,7 @@ class Command(ABC, Generic[T]):
     result: T | None = None
     failure: BaseException | None = None
     cancelled: bool = False
-    """Whether a patient command stops waiting: it is answered with what it gets at once."""
+    """Whether the command stops waiting: it is answered with what it gets at once."""
     settled: bool = False
     """Whether the future is done, also if its caller was cancelled."""
 

@@ -17,10 +17,10 @@ class Database(Protocol):
         """Return when every statement was carried out, so that nothing but the commit is left; raise as that does."""
         ...
 
-    def commit(self, tell: Sequence[str] = ()) -> None:
+    def commit(self, messages: Sequence[str] = ()) -> None:
         """Return when the transaction is on stable storage; raise DiskFull, Outdated or StorageBroken if it is not.
 
-        `tell` is for the other servers that share the database; it may be lost.
+        `messages` are for the other servers that share the database; they may be lost.
         """
         ...
 

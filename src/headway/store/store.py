@@ -138,7 +138,7 @@ class Store:
         """
         return (self.writers[-1] if command.trusts else self.writer).write(command)
 
-    async def write_patiently(
+    async def write_when_ready(
         self,
         command: Command[list[T]],
         wait_s: float,

@@ -4,7 +4,7 @@ This is group commit. Under load a batch has hundreds of commands and costs one 
 command at a time with no delay added. Commands run in the order in which they came; a command that raises a
 HeadwayError changes nothing and fails alone; if the transaction itself fails, so does every command in it.
 
-Claims are patient: they run after the other commands of a batch, so that a run that was just started is claimed in the
+Claims can wait: they run after the other commands of a batch, so that a run that was just started is claimed in the
 same transaction, and a claim that finds nothing stays until a lane that it wants becomes ready.
 
 An embedded file has one writer. Where the database takes several, a server has two, so that it does not stand still while
@@ -119,11 +119,12 @@ class Writer:
         self._todo: deque[Command[Any]] = deque()
         self._taken: list[Command[Any]] = []
         """Commands of the current transaction."""
-        self._patient: list[Command[Any]] = []
-        self._told: deque[Lane] = deque()
+        self._waiting: list[Command[Any]] = []
+        """Commands that wait for lanes: long polls of claims."""
+        self._opened: deque[Lane] = deque()
         """Lanes into which other writers have put runs."""
         self._cancelled = False
-        """Whether some patient command was cancelled since the writer last looked."""
+        """Whether some waiting command was cancelled since the writer last looked."""
         self._wake = threading.Semaphore(0)
         self._asleep = False
         self._stopping = False
@@ -183,14 +184,14 @@ class Writer:
         return None
 
     def cancel(self, command: Command[Any]) -> None:
-        """Give up a patient command: its future is done soon, with what it got or with None."""
+        """Cancel a waiting command: its future is done soon, with what it got or with None."""
         command.cancelled = True
         self._cancelled = True
         self._look()
 
     def expect(self, lanes: Collection[Lane]) -> None:
-        """Let the patient commands try these lanes, in which another writer may have queued runs."""
-        self._told.extend(lanes)
+        """Let the waiting commands try these lanes, in which another writer may have queued runs."""
+        self._opened.extend(lanes)
         if self._wanted(lanes):
             self._look()
 
@@ -202,14 +203,14 @@ class Writer:
             self._wake.release()
 
     async def stop(self) -> None:
-        """Finish the waiting commands, then end the thread. Patient commands are answered with None."""
+        """Finish the queued commands, then end the thread. Waiting commands are answered with None."""
         self._stopping = True
         if self._thread is not None and self._thread.is_alive():
             self._wake.release()
             await asyncio.to_thread(self._thread.join)
         elif self._thread is None:
-            self._settle([*self._patient], None)
-        self._patient.clear()
+            self._settle([*self._waiting], None)
+        self._waiting.clear()
 
     # -- on the writer's thread ----------------------------------------------------------------------------------------
 
@@ -220,7 +221,7 @@ class Writer:
             log.exception("the writer has failed")
             self._answer(_fail(self._taken, StorageUnavailable()), None)
             self._break(error)
-        self._answer([*self._patient], None)
+        self._answer([*self._waiting], None)
 
     def _work(self) -> None:
         while True:
@@ -239,7 +240,7 @@ class Writer:
                 break
 
     def _due(self) -> bool:
-        return bool(self._todo or self._cancelled or self._told)
+        return bool(self._todo or self._cancelled or self._opened)
 
     def _once(self) -> None:
         if self.down and self._thread is None:
@@ -252,10 +253,10 @@ class Writer:
             weight += batch[-1].weight
         self._taken = batch
         gone = self._drop_cancelled() if self._cancelled else []
-        if self._told:
+        if self._opened:
             batch += self._take_in()
         if self._only_wait(batch):
-            self._patient += batch
+            self._waiting += batch
             batch = []
         self.busy_since_ms = self._clock.monotonic_ms() if batch else None
         done, committed = self._commit(batch)
@@ -265,7 +266,7 @@ class Writer:
         self._taken = []
 
     def _only_wait(self, batch: list[Command[Any]]) -> bool:
-        """Find the lanes that patient commands can try; return True if there are none, and no command has to be applied now."""
+        """Find the lanes that waiting commands can try; return True if there are none, and no command has to be applied now."""
         ready = self._definitions.counters.lanes_with_work
         wait = True
         for command in batch:
@@ -278,21 +279,21 @@ class Writer:
 
     def _take_in(self) -> list[Command[Any]]:
         """Return a command that opens lanes filled by other writers, if a long poll waits for one of them."""
-        told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
-        if self._wanted(told):
-            return [ExpectLanes(told)]
+        opened = dict.fromkeys(self._opened.popleft() for _ in range(len(self._opened)))
+        if self._wanted(opened):
+            return [ExpectLanes(opened)]
         return []
 
     def _wanted(self, lanes: Iterable[Lane]) -> bool:
-        return any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient))
+        return any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._waiting))
 
     def _drop_cancelled(self) -> list[Command[Any]]:
         self._cancelled = False
         gone: list[Command[Any]] = []
-        patient: list[Command[Any]] = []
-        for command in self._patient:  # test each once: a command may be cancelled between two tests
-            (gone if command.cancelled else patient).append(command)
-        self._patient = patient
+        waiting: list[Command[Any]] = []
+        for command in self._waiting:  # test each once: a command may be cancelled between two tests
+            (gone if command.cancelled else waiting).append(command)
+        self._waiting = waiting
         return gone
 
     def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Announcements | None]:
@@ -332,8 +333,8 @@ class Writer:
                 return failed + _fail(batch, StorageFailed()), None
             except _SpoiledError as error:  # it fails alone, the others are carried out again, from the start
                 failed.append(error.command)
-                if error.command in self._patient:
-                    self._patient.remove(error.command)
+                if error.command in self._waiting:
+                    self._waiting.remove(error.command)
                 batch = [command for command in batch if command is not error.command]
                 if len(failed) < SPOILED_MAX:
                     continue
@@ -365,7 +366,7 @@ class Writer:
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Announcements]:
         database = self._database
         shard = -self._definitions.counters.shard if self._second else None
-        patient = [*self._patient]
+        tried = [*self._waiting]
         now_ms = self._clock.now_ms()
         began = time.perf_counter()
         if failpoints.ARMED:
@@ -384,34 +385,34 @@ class Writer:
             done = []
             for command in batch:
                 if command.lanes is not None:
-                    patient.append(command)
+                    tried.append(command)
                     uow.expect(command.lanes_found)
                     continue
                 self._do(command, uow)
                 done.append(command)
             uow.carry_out_deferred()
-            served, waiting = self._serve(patient, uow) if patient else ([], patient)
+            served, waiting = self._serve(tried, uow) if tried else ([], tried)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
             uow.commit(self._messages)
         except BaseException:
-            for command in patient:  # it may be cancelled before another try
+            for command in tried:  # it may be cancelled before another try
                 command.result = None  # the result belongs to a transaction that was rolled back
             database.rollback()
             raise
-        self._patient = waiting
+        self._waiting = waiting
         self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
         return served + done, uow.announced
 
-    def _serve(self, patient: list[Command[Any]], uow: UnitOfWork) -> tuple[list[Command[Any]], list[Command[Any]]]:
-        """Let the patient commands try, first come first served; return the served and the waiting ones.
+    def _serve(self, tried: list[Command[Any]], uow: UnitOfWork) -> tuple[list[Command[Any]], list[Command[Any]]]:
+        """Let the waiting commands try, first come first served; return the served and the waiting ones.
 
         They are answered before the commands that queued their runs, since their answers have the longer way.
         """
         served, waiting = [], []
-        for command in patient:
+        for command in tried:
             assert command.lanes is not None
             ready = uow.ready
             if any(map(ready.__contains__, command.lanes_found)) or any(map(command.lanes, ready)):
@@ -441,7 +442,7 @@ class Writer:
             raise _SpoiledError(command) from error
 
     def _regain(self) -> None:
-        """Connect again, however long that takes. Meanwhile everything is refused, but what waits patiently goes on."""
+        """Connect again, however long that takes. Meanwhile commands are refused; waiting commands go on waiting."""
         wait_s = REGAIN_S[0]
         while not self._stopping and self.broken is None:
             self._answer(_fail(self._take_all(), StorageUnavailable()) + self._drop_cancelled(), None)
@@ -468,7 +469,7 @@ class Writer:
             return False
         self.down = False
         log.warning("storage.regained")
-        self._told.extend(self._definitions.counters.lanes_with_work)
+        self._opened.extend(self._definitions.counters.lanes_with_work)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_regained)
         return True
@@ -477,8 +478,8 @@ class Writer:
         """Storage that broke a promise is not asked again: nothing is acknowledged from here on."""
         self.broken = error
         log.critical("storage is broken: %s", error)
-        self._answer(_fail([*self._take_all(), *self._patient], StorageFailed()), None)
-        self._patient.clear()
+        self._answer(_fail([*self._take_all(), *self._waiting], StorageFailed()), None)
+        self._waiting.clear()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._on_broken, error)
 

@@ -50,7 +50,7 @@ async def start(call: Call) -> Reply:
     spec: wire.StartRun = call.body
     started = await GATE.start(call, spec)
     if b"prefer" in call.headers and not spec.validate_only:
-        return await _patiently(call, started)
+        return await _as_preferred(call, started)
     return accepted(started, validated=spec.validate_only)
 
 
@@ -65,7 +65,8 @@ def accepted(started: StartResult, *applied: tuple[bytes, bytes], validated: boo
     return Reply(200, present.run_json(run), (*headers, REPLAYED) if started.replayed else headers)
 
 
-async def _patiently(call: Call, started: StartResult) -> Reply:
+async def _as_preferred(call: Call, started: StartResult) -> Reply:
+    """Return the reply that the `Prefer` header asks for, after a wait for the run's end if it names one."""
     wait_ms = call.preferred_wait_ms()
     if wait_ms is None:
         return accepted(started, *((ASYNC,) if call.prefers_async() else ()))

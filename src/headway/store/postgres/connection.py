@@ -171,7 +171,7 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise self._translated(error) from error
 
-    def commit(self, tell: Sequence[str] = ()) -> None:
+    def commit(self, messages: Sequence[str] = ()) -> None:
         """Return when the transaction is on stable storage. The messages are sent with it, in a transaction of their own.
 
         A NOTIFY within the transaction would make all commits of all servers wait for each other's disk.
@@ -182,7 +182,7 @@ class PostgresDatabase:
             self.settle()
             self._unsure = ""
             committed = self._connection.execute("COMMIT")
-            for text in tell:
+            for text in messages:
                 self._connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, text))
             self._transaction.close()
         except psycopg.Error as error:

@@ -61,9 +61,9 @@ class SqliteDatabase:
     def settle(self) -> None:
         """Every statement is carried out when it is asked for."""
 
-    def commit(self, tell: Sequence[str] = ()) -> None:
+    def commit(self, messages: Sequence[str] = ()) -> None:
         """Commit, and return once the WAL is synced; raise FilesGone if the store's files are no longer in place."""
-        del tell
+        del messages
         try:
             self._execute("COMMIT")
         except apsw.Error as error:
