@@ -23,17 +23,17 @@ RESULTS = ROOT / "tests/faults/results.jsonl"
 PAGE = ROOT / "docs/faults.md"
 
 HEAD = """\
-# What was tried, and what was lost
+# Results of the fault tests
 
 Written by `tools/faults.py` from `tests/faults/results.jsonl`, to which the fault tests add a line each. They run real
-servers, workers and databases, break them under load, and ask a ledger that lies outside of the store;
-[How the promises are tried](explanation/fault-tests.md) says how, and which seeded bugs show that they can fail. *Tries* are
-how often the fault was brought about, *acknowledged* is what clients were promised meanwhile, *lost* is what of that was not
-there or did not come to its end, and *doubled* are starts that made two runs, runs that ended twice, events that a stream
-told twice or not in order, or records changed twice. Where clients change the same runs, what is acknowledged are answers, *lost*
-are runs whose answers no order explains, and *doubled* are versions that went back; where schedules fire, it is slots, and where
-rows are imported or records changed, rows and changes. Of a simulated store each try is a seed, and what is acknowledged are runs.
-To try it again:
+servers, workers and databases, break them under load, and compare the store with a ledger outside of it.
+[Fault tests of the promises](explanation/fault-tests.md) describes them, and the seeded bugs that show that they can fail. *Tries*
+is the number of injected faults, *acknowledged* the number of acknowledged requests, *lost* the number of those without their effect
+or without an end, and *doubled* the number of starts that made two runs, runs that ended twice, events that a stream sent
+twice or not in order, or records changed twice. Where clients change the same runs, *acknowledged* counts answers, *lost*
+runs whose answers no order explains, and *doubled* versions that went back; where schedules fire, slots are counted, and where
+rows are imported or records changed, rows and changes. Of a simulated store each try is a seed, and runs are counted.
+To repeat it:
 
     HEADWAY_FAULT_RESULTS=results.jsonl ./test --long tests/faults tests/servers tests/linearizability tests/simulation
 
@@ -46,13 +46,13 @@ ADDED = ("tries", "acknowledged", "lost", "doubled")
 PEERS = """
 ## Beside others
 
-The same load and the same faults, by `python -m tests.faults.peers`: {tasks} tasks that take {ms} ms each, handed in at a
-steady pace, with whatever was killed started again at once as a supervisor would. *What executes* is the worker, and of Headway
-its server as well. Each was tried once, on {date}, on one machine of two cores: what was lost counts, the times are no benchmark.
-*Lost* is what was acknowledged and not done {patience_s:g} s after the last fault, *again* is what was done to its end more than
-once, which all of these allow. *Back after* is how long the last task took to be done from the last fault on. After a kill of
+The same load and the same faults, by `python -m tests.faults.peers`: {tasks} tasks that take {ms} ms each, started at a
+steady pace; each killed process was started again at once, as a supervisor does. *What executes* is the worker, and of Headway
+its server as well. Each was tried once, on {date}, on one machine of two cores: the losses count, the times are no benchmark.
+*Lost* is the number of acknowledged tasks that were not done {patience_s:g} s after the last fault, *again* the number of tasks done
+more than once, which all of these systems allow. *Back after* is the time from the last fault to the end of the last task. After a kill of
 what executes Headway first takes the silence for a pause (15 s of a worker, and before them 7 s of a server on a database), so that
-what a slow worker does is not begun a second time.
+the work of a slow worker is not begun a second time.
 
 | what was done | system | acknowledged | lost | again | back after | settings |
 |---|---|---:|---:|---:|---:|---|
