@@ -41,6 +41,8 @@ class SqliteDatabase:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         try:
             self._connection = apsw.Connection(path, flags=flags, statementcachesize=200)
+            # Else SQLite prepares a statement again whenever a bound value changes that might change its plan.
+            self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             self._connection.execute("PRAGMA journal_mode = WAL")
             for pragma in _PRAGMAS:
                 self._connection.execute(pragma)
