@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from statistics import median
 
 import pytest
 from tests.web.sockets import serving
@@ -84,27 +82,22 @@ async def test_a_body_that_gets_on_is_taken_however_long_it_takes(monkeypatch):
         writer.close()
 
 
-async def timed_start(server):
-    """Start a run; return the seconds until its answer."""
-    began_s = time.perf_counter()
-    status, body = await server.request("POST", "/v1/runs", b'{"task":"backup"}')
-    assert status == 202, body
-    return time.perf_counter() - began_s
-
-
 async def test_a_crowd_that_drips_keeps_nobody_waiting_and_is_gone_in_time(monkeypatch):
     """Seven hundred clients that never come to an end, and one that starts runs: all of its starts are taken at once."""
     limits(monkeypatch, 2.0)
     async with serving() as server:
-        alone_s = [await timed_start(server) for _ in range(10)]
+        loop = asyncio.get_running_loop()
         crowd = [asyncio.ensure_future(drip(server, *DRIPS[what], 0.5)) for what in DRIPS for _ in range(100)]
-        together_s, at_once = [], 0
-        while not all(client.done() for client in crowd):
-            together_s.append(await timed_start(server))
-            at_once += not any(client.done() for client in crowd)
-            await asyncio.wait(crowd, timeout=0.02)
-        assert at_once >= 5, "a start had to wait until the crowd was cut off"
-        assert median(together_s) < 0.25 + 20 * median(alone_s), "against the load of the machine"
+        took_s = []
+        async with asyncio.timeout(60):
+            while not all(client.done() for client in crowd):
+                began_s = loop.time()
+                status, body = await server.request("POST", "/v1/runs", b'{"task":"backup"}')
+                took_s.append(loop.time() - began_s)
+                assert status == 202, body
+                await asyncio.wait(crowd, timeout=0.02)
+        assert max(took_s) < 2.0, "somebody had to wait until they were cut off"
+        assert sorted(took_s)[len(took_s) // 2] < 0.25
         shown = json.loads((await server.request("GET", "/v1/runs?page_size=1"))[1])
         assert shown["data"], "the server goes on"
         assert not server.api.waiting
