@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 from tests.commands import FunctionCommand
 from tests.harness import declare, spec
 from tests.runs.states import bring
@@ -14,8 +15,10 @@ from headway.kernel.run import Reason, State
 from headway.notify.events import DeadlineSet
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery
+from headway.runs import control
 from headway.runs.built_in.bulk import Bulk, BulkProgress
 from headway.runs.stopping import ContinueStops, terminate
+from headway.runs.transitions import change
 
 WHY = Reason(code="test")
 
@@ -171,6 +174,25 @@ async def test_a_task_and_a_bulk_action_stop_whole_families_too(harness):
     await Bulk(harness.service, await harness.runs.get(bulk.id), wanted, action).chunk(BulkProgress())
     assert 0 == unfinished(harness)
     assert "terminated" == json.loads((await harness.runs.get(parent.id)).reason)["code"]
+
+
+async def test_a_bulk_action_that_fails_halfway_through_a_run_changes_none_of_it(harness, monkeypatch):
+    await harness.worker(declare("t"))
+    other = await harness.worker(declare("u"))
+    run, bulk = await harness.start(), await harness.start("u")
+    await harness.one(other)
+
+    def halfway(uow, run, reason):
+        change(uow, run, replace(run, name="half"), "run.changed", "{}")
+        raise InvalidState("half done")
+
+    monkeypatch.setattr(control, "suspend", halfway)
+    action = BulkAction(filter=RunQuery(), action="suspend")
+    with pytest.raises(InvalidState, match="half done"):
+        await Bulk(harness.service, await harness.runs.get(bulk.id), RunFilter(task=("t",)), action).chunk(
+            BulkProgress()
+        )
+    assert run == await harness.runs.get(run.id)
 
 
 async def test_a_stop_goes_down_a_family_of_any_depth(harness):
